@@ -1,0 +1,18 @@
+//! The pure words of Holdfast.
+//!
+//! Ids, counters, time values, the arithmetic of leases and the app spec: everything that the agent, the
+//! coordinator and the command line must mean the same thing by. Nothing here reads a clock, a socket, a file or a
+//! random source; time comes in as a value.
+
+pub mod ids;
+pub mod lease;
+pub mod lsn;
+pub mod refusal;
+pub mod spec;
+pub mod time;
+
+pub use ids::{
+    AppName, CommandId, Generation, HostName, Incarnation, LogIndex, OperationId, RegionName, Revision, RoleName, Token,
+};
+pub use lsn::Lsn;
+pub use time::{BootId, BootInstant, WallTime};
