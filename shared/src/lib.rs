@@ -1,1 +1,9 @@
-//! placeholder
+//! What both daemons and the command line need: identity and TLS, storage, configuration, the clock.
+
+pub mod clock;
+pub mod db;
+pub mod error;
+pub mod identity;
+pub mod net;
+pub mod pki;
+pub mod tls;
