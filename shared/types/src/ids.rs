@@ -98,6 +98,22 @@ name!(
     RoleName,
     "role name"
 );
+name!(
+    /// One of an app's writers, as its spec calls it: `pg`.
+    WriterName,
+    "writer name"
+);
+name!(
+    /// One of an app's checks, as its spec calls it: `outside`.
+    CheckName,
+    "check name"
+);
+name!(
+    /// A secret's name. The secret is a root-owned file `/etc/holdfast/credentials/NAME`, or a systemd credential of
+    /// that name, on the host that needs it; it stands in no spec, message or record.
+    Credential,
+    "credential name"
+);
 
 macro_rules! counter {
     ($(#[$doc:meta])* $type:ident) => {
@@ -190,7 +206,8 @@ impl FromStr for CommandId {
     fn from_str(text: &str) -> Result<Self, BadCommandId> {
         let bad = || BadCommandId(text.chars().take(80).collect());
         let mut parts = text.split('/');
-        let (Some(operation), Some(place), Some(attempt), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(operation), Some(place), Some(attempt), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(bad());
         };

@@ -12,7 +12,8 @@ pub mod spec;
 pub mod time;
 
 pub use ids::{
-    AppName, CommandId, Generation, HostName, Incarnation, LogIndex, OperationId, RegionName, Revision, RoleName, Token,
+    AppName, CheckName, CommandId, Credential, Generation, HostName, Incarnation, LogIndex, OperationId, RegionName,
+    Revision, RoleName, Token, WriterName,
 };
 pub use lsn::Lsn;
 pub use time::{BootId, BootInstant, WallTime};
