@@ -1,1 +1,9 @@
-//! placeholder
+//! What the coordinator decides, as plain functions and state machines: verdicts, the gate, plans, the engine's next
+//! move, and how the replicated state changes. No tokio, no sockets, no clock reads: time comes in as a value.
+
+pub mod change;
+pub mod engine;
+pub mod grants;
+pub mod plan;
+pub mod records;
+pub mod state;

@@ -1,0 +1,448 @@
+//! What may be proposed: every way in which the replicated state changes.
+//!
+//! A change carries its time, its author and all ids it needs, so that applying it is deterministic. It names what it
+//! was decided on (a generation, a revision) and is refused if that has moved.
+
+use holdfast_types::{WallTime, refusal::Reason};
+use prost::{Message, Oneof};
+
+use crate::records;
+
+/// One entry of the replicated log.
+#[derive(Clone, PartialEq, Message)]
+pub struct Change {
+    /// When it was proposed, milliseconds since the Unix epoch.
+    #[prost(int64, tag = "1")]
+    pub at: i64,
+    /// Who caused it: a bearer's URI, or "coordinator".
+    #[prost(string, tag = "2")]
+    pub by: String,
+    /// What.
+    #[prost(
+        oneof = "Kind",
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32"
+    )]
+    pub kind: Option<Kind>,
+}
+
+impl Change {
+    /// A change with its time and author.
+    #[must_use]
+    pub fn new(at: WallTime, by: impl Into<String>, kind: Kind) -> Self {
+        Self { at: at.unix_millis(), by: by.into(), kind: Some(kind) }
+    }
+}
+
+/// The kinds of change. A kind that this release does not know stops the coordinator.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Kind {
+    /// The first entry of a cluster.
+    #[prost(message, tag = "10")]
+    Init(Init),
+    /// A one-time join token.
+    #[prost(message, tag = "11")]
+    CreateToken(CreateToken),
+    /// Takes a join token back.
+    #[prost(message, tag = "12")]
+    RevokeToken(RevokeToken),
+    /// A host joins; answers the serial of its certificate.
+    #[prost(message, tag = "13")]
+    Enrol(Enrol),
+    /// Gives out a serial for a coordinator, an operator, or a host's next certificate.
+    #[prost(message, tag = "14")]
+    Issue(Issue),
+    /// Every certificate of a bearer, at once.
+    #[prost(message, tag = "15")]
+    Revoke(Revoke),
+    /// A host gets no lease and no command until it is enrolled anew.
+    #[prost(message, tag = "16")]
+    Quarantine(Quarantine),
+    /// A session showed a higher number of agent starts.
+    #[prost(message, tag = "17")]
+    NoteStarts(NoteStarts),
+    /// A new or changed app; answers its revision.
+    #[prost(message, tag = "18")]
+    ApplySpec(ApplySpec),
+    /// Which regions could take over.
+    #[prost(message, tag = "19")]
+    SetPromotable(SetPromotable),
+    /// A fence was confirmed by the holder while nothing else goes on: the next generation, in place.
+    #[prost(message, tag = "20")]
+    Reactivate(Reactivate),
+    /// A writer has been seen where it should be: the proxies may open.
+    #[prost(message, tag = "21")]
+    SetRouted(SetRouted),
+    /// Begins an operation; answers its number.
+    #[prost(message, tag = "22")]
+    StartOperation(StartOperation),
+    /// A step's attempt begins; answers the token's index.
+    #[prost(message, tag = "23")]
+    StepBegins(StepBegins),
+    /// A command of the running attempt has ended.
+    #[prost(message, tag = "24")]
+    CommandEnded(CommandEnded),
+    /// A step's attempt has ended.
+    #[prost(message, tag = "25")]
+    StepEnded(StepEnded),
+    /// Undos, or a way forward.
+    #[prost(message, tag = "26")]
+    ExtendPlan(ExtendPlan),
+    /// The operation has ended.
+    #[prost(message, tag = "27")]
+    EndOperation(EndOperation),
+    /// Somebody wants it taken back.
+    #[prost(message, tag = "28")]
+    AbortOperation(AbortOperation),
+    /// Nobody is granted a lease of this generation any more.
+    #[prost(message, tag = "29")]
+    Hold(OfOperation),
+    /// The held generation's writers are gone for sure.
+    #[prost(message, tag = "30")]
+    HoldOver(OfOperation),
+    /// The next generation, in a region that the operation names.
+    #[prost(message, tag = "31")]
+    NextGeneration(NextGeneration),
+    /// Ends the hold in place: the next generation, the same region.
+    #[prost(message, tag = "32")]
+    EndHold(OfOperation),
+}
+
+/// See [`Kind::Init`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Init {
+    /// A UUID.
+    #[prost(string, tag = "1")]
+    pub cluster: String,
+    /// As operators call it.
+    #[prost(string, tag = "2")]
+    pub name: String,
+}
+
+/// See [`Kind::CreateToken`].
+#[derive(Clone, PartialEq, Message)]
+pub struct CreateToken {
+    /// Public part.
+    #[prost(string, tag = "1")]
+    pub id: String,
+    /// The rest.
+    #[prost(message, optional, tag = "2")]
+    pub token: Option<records::JoinToken>,
+}
+
+/// See [`Kind::RevokeToken`].
+#[derive(Clone, PartialEq, Message)]
+pub struct RevokeToken {
+    /// Public part.
+    #[prost(string, tag = "1")]
+    pub id: String,
+}
+
+/// See [`Kind::Enrol`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Enrol {
+    /// Public part of the token.
+    #[prost(string, tag = "1")]
+    pub token: String,
+    /// SHA-256 of the secret shown.
+    #[prost(bytes = "vec", tag = "2")]
+    pub secret_hash: Vec<u8>,
+    /// Name asked for.
+    #[prost(string, tag = "3")]
+    pub host: String,
+    /// SHA-256 of the signing request.
+    #[prost(bytes = "vec", tag = "4")]
+    pub request_hash: Vec<u8>,
+    /// Until when the certificate will hold.
+    #[prost(int64, tag = "5")]
+    pub until: i64,
+}
+
+/// See [`Kind::Issue`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Issue {
+    /// The bearer's URI.
+    #[prost(string, tag = "1")]
+    pub bearer: String,
+    /// Until when the certificate will hold.
+    #[prost(int64, tag = "2")]
+    pub until: i64,
+    /// The serial that it replaces; 0 = none. A revoked one is refused.
+    #[prost(uint64, tag = "3")]
+    pub renews: u64,
+}
+
+/// See [`Kind::Revoke`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Revoke {
+    /// The bearer's URI.
+    #[prost(string, tag = "1")]
+    pub bearer: String,
+    /// Why.
+    #[prost(string, tag = "2")]
+    pub reason: String,
+}
+
+/// See [`Kind::Quarantine`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Quarantine {
+    /// Whom.
+    #[prost(string, tag = "1")]
+    pub host: String,
+    /// Why.
+    #[prost(string, tag = "2")]
+    pub why: String,
+}
+
+/// See [`Kind::NoteStarts`].
+#[derive(Clone, PartialEq, Message)]
+pub struct NoteStarts {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub host: String,
+    /// How many.
+    #[prost(uint64, tag = "2")]
+    pub starts: u64,
+}
+
+/// See [`Kind::ApplySpec`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ApplySpec {
+    /// The text; it was checked before it was proposed, and is again when applied.
+    #[prost(string, tag = "1")]
+    pub spec_yaml: String,
+    /// The revision it was decided on; 0 = a new app.
+    #[prost(uint64, tag = "2")]
+    pub on_revision: u64,
+    /// Of a new app: the one region that was found to accept writes.
+    #[prost(string, tag = "3")]
+    pub active_region: String,
+}
+
+/// See [`Kind::SetPromotable`].
+#[derive(Clone, PartialEq, Message)]
+pub struct SetPromotable {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub app: String,
+    /// The generation it was decided on.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+    /// All of them.
+    #[prost(string, repeated, tag = "3")]
+    pub regions: Vec<String>,
+}
+
+/// See [`Kind::Reactivate`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Reactivate {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub app: String,
+    /// The generation that its holder confirmed as fenced.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+    /// That holder.
+    #[prost(string, tag = "3")]
+    pub host: String,
+}
+
+/// See [`Kind::SetRouted`].
+#[derive(Clone, PartialEq, Message)]
+pub struct SetRouted {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub app: String,
+    /// The generation it was decided on.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+}
+
+/// See [`Kind::StartOperation`].
+#[derive(Clone, PartialEq, Message)]
+pub struct StartOperation {
+    /// As planned, nothing begun.
+    #[prost(message, optional, tag = "1")]
+    pub operation: Option<records::Operation>,
+    /// The generation it was planned on.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+    /// The app's revision it was planned on.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+}
+
+/// See [`Kind::StepBegins`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct StepBegins {
+    /// Which operation.
+    #[prost(uint64, tag = "1")]
+    pub operation: u64,
+    /// Which step.
+    #[prost(uint32, tag = "2")]
+    pub step: u32,
+    /// The last one + 1.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+}
+
+/// See [`Kind::CommandEnded`].
+#[derive(Clone, PartialEq, Message)]
+pub struct CommandEnded {
+    /// Which operation.
+    #[prost(uint64, tag = "1")]
+    pub operation: u64,
+    /// Which step.
+    #[prost(uint32, tag = "2")]
+    pub step: u32,
+    /// How.
+    #[prost(message, optional, tag = "3")]
+    pub result: Option<records::CommandResult>,
+}
+
+/// See [`Kind::StepEnded`].
+#[derive(Clone, PartialEq, Message)]
+pub struct StepEnded {
+    /// Which operation.
+    #[prost(uint64, tag = "1")]
+    pub operation: u64,
+    /// Which step.
+    #[prost(uint32, tag = "2")]
+    pub step: u32,
+    /// Which attempt.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    /// Whether it did what it should.
+    #[prost(bool, tag = "4")]
+    pub well: bool,
+    /// How it went, a line.
+    #[prost(string, tag = "5")]
+    pub text: String,
+    /// Of a choice: the region.
+    #[prost(string, tag = "6")]
+    pub chosen: String,
+}
+
+/// See [`Kind::ExtendPlan`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ExtendPlan {
+    /// Which operation.
+    #[prost(uint64, tag = "1")]
+    pub operation: u64,
+    /// How many steps it had when this was decided.
+    #[prost(uint32, tag = "2")]
+    pub at_steps: u32,
+    /// What comes instead of everything that has not been done.
+    #[prost(message, repeated, tag = "3")]
+    pub steps: Vec<records::Step>,
+    /// Undos, not a way forward.
+    #[prost(bool, tag = "4")]
+    pub unwinding: bool,
+    /// Why, a line.
+    #[prost(string, tag = "5")]
+    pub why: String,
+}
+
+/// See [`Kind::EndOperation`].
+#[derive(Clone, PartialEq, Message)]
+pub struct EndOperation {
+    /// Which operation.
+    #[prost(uint64, tag = "1")]
+    pub operation: u64,
+    /// How.
+    #[prost(enumeration = "records::OperationState", tag = "2")]
+    pub state: i32,
+    /// A line.
+    #[prost(string, tag = "3")]
+    pub text: String,
+}
+
+/// See [`Kind::AbortOperation`].
+#[derive(Clone, PartialEq, Message)]
+pub struct AbortOperation {
+    /// Which operation.
+    #[prost(uint64, tag = "1")]
+    pub operation: u64,
+    /// Why.
+    #[prost(string, tag = "2")]
+    pub reason: String,
+}
+
+/// A change of an operation's app, decided on a generation.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct OfOperation {
+    /// Which operation.
+    #[prost(uint64, tag = "1")]
+    pub operation: u64,
+    /// The generation it was decided on.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+}
+
+/// See [`Kind::NextGeneration`].
+#[derive(Clone, PartialEq, Message)]
+pub struct NextGeneration {
+    /// Which operation.
+    #[prost(uint64, tag = "1")]
+    pub operation: u64,
+    /// The generation that ends.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+    /// The region that takes the writes.
+    #[prost(string, tag = "3")]
+    pub region: String,
+}
+
+/// What applying a change answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Applied; the number that the change gave out (operation, serial, revision), or 0.
+    Done(u64),
+    /// Nothing changed.
+    Refused(Refused),
+}
+
+/// Why a change was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Refused {
+    /// The listed reason.
+    pub reason: Reason,
+    /// One line with names and numbers.
+    pub what: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OutcomeRecord {
+    #[prost(uint64, tag = "1")]
+    number: u64,
+    #[prost(int32, tag = "2")]
+    reason: i32,
+    #[prost(string, tag = "3")]
+    what: String,
+}
+
+impl Outcome {
+    /// As bytes, for the way through the consensus.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Done(number) => OutcomeRecord { number: *number, ..OutcomeRecord::default() },
+            Self::Refused(r) => OutcomeRecord { number: 0, reason: r.reason.number(), what: r.what.clone() },
+        }
+        .encode_to_vec()
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// When they are none of [`Outcome::encode`]'s.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let record = OutcomeRecord::decode(bytes).map_err(|e| format!("an outcome that cannot be read: {e}"))?;
+        if record.reason == 0 {
+            return Ok(Self::Done(record.number));
+        }
+        let reason = Reason::from_number(record.reason)
+            .ok_or_else(|| format!("a refusal of unknown reason {}", record.reason))?;
+        Ok(Self::Refused(Refused { reason, what: record.what }))
+    }
+}
