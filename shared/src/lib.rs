@@ -1,9 +1,12 @@
 //! What both daemons and the command line need: identity and TLS, storage, configuration, the clock.
 
 pub mod clock;
+pub mod contexts;
 pub mod db;
 pub mod error;
+pub mod files;
 pub mod identity;
 pub mod net;
 pub mod pki;
+pub mod refusal;
 pub mod tls;

@@ -99,6 +99,79 @@ name!(
     "role name"
 );
 name!(
+    /// A person who works with the cluster, as in the certificate.
+    OperatorName,
+    "operator name"
+);
+name!(
+    /// How an operator calls a cluster on their own machine.
+    ContextName,
+    "context name"
+);
+
+/// Names one cluster for ever: the UUID made when it was initialised, in lower case with hyphens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClusterId(String);
+
+/// Why a text is no cluster id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no cluster id: expected a UUID such as 0198c9a2-6f3e-4c1d-9b7a-2f4e8d1c5a60")]
+pub struct BadClusterId(String);
+
+impl ClusterId {
+    /// Checks the text.
+    ///
+    /// # Errors
+    /// [`BadClusterId`] when it is not a UUID in lower case with hyphens.
+    pub fn new(text: impl Into<String>) -> Result<Self, BadClusterId> {
+        let text = text.into();
+        // Only the one canonical form: two texts for one cluster would compare as different.
+        match uuid::Uuid::try_parse(&text) {
+            Ok(uuid) if uuid.hyphenated().to_string() == text => Ok(Self(text)),
+            Ok(_) | Err(_) => Err(BadClusterId(text.chars().take(80).collect())),
+        }
+    }
+
+    /// The id made of 16 random bytes that the caller drew.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(bytes).into_uuid().hyphenated().to_string())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for ClusterId {
+    type Err = BadClusterId;
+    fn from_str(text: &str) -> Result<Self, BadClusterId> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for ClusterId {
+    type Error = BadClusterId;
+    fn try_from(text: String) -> Result<Self, BadClusterId> {
+        Self::new(text)
+    }
+}
+
+impl From<ClusterId> for String {
+    fn from(id: ClusterId) -> Self {
+        id.0
+    }
+}
+name!(
     /// One of an app's writers, as its spec calls it: `pg`.
     WriterName,
     "writer name"
@@ -232,6 +305,15 @@ mod tests {
         }
         for bad in ["", "1a", "-a", "US", "a_b", "a.b", "a b", "ä", &"a".repeat(64)] {
             assert!(RegionName::new(bad).is_err(), "{bad:?} was taken as a name");
+        }
+    }
+
+    #[test]
+    fn a_cluster_id_has_one_spelling() {
+        let id = ClusterId::from_random([7; 16]);
+        assert_eq!(ClusterId::new(id.as_str()), Ok(id.clone()));
+        for bad in ["", "prod", &id.as_str().to_uppercase(), &id.as_str().replace('-', ""), &format!("{{{id}}}")] {
+            assert!(ClusterId::new(bad).is_err(), "{bad:?} was taken as a cluster id");
         }
     }
 

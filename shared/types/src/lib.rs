@@ -12,8 +12,8 @@ pub mod spec;
 pub mod time;
 
 pub use ids::{
-    AppName, CheckName, CommandId, Credential, Generation, HostName, Incarnation, LogIndex, OperationId, RegionName,
-    Revision, RoleName, Token, WriterName,
+    AppName, CheckName, ClusterId, CommandId, ContextName, Credential, Generation, HostName, Incarnation, LogIndex,
+    OperationId, OperatorName, RegionName, Revision, RoleName, Token, WriterName,
 };
 pub use lsn::Lsn;
 pub use time::{BootId, BootInstant, WallTime};
