@@ -1,1 +1,8 @@
-//! placeholder
+//! What the end-to-end tests, the simulations, the demo and the benchmarks stand on.
+//!
+//! [`harness`] makes hosts, cuts links and runs real programs; [`workload`] writes, remembers what was acknowledged and
+//! judges it afterwards; [`preflight`] says what a machine lacks. Nothing here is part of the product.
+
+pub mod harness;
+pub mod preflight;
+pub mod workload;

@@ -1,0 +1,276 @@
+//! Two regions with a database and a proxy each, a third place for the coordinator, a client outside, and Holdfast's own
+//! programs on them.
+//!
+//! ```text
+//!   us-east: use-db1 (primary) use-web1 (haproxy)     eu-c1: coordinator
+//!   us-west: usw-db1 (standby) usw-web1 (haproxy)     client: the write workload
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use holdfast_types::BootInstant;
+
+use super::{
+    haproxy::{Backend, HaProxy},
+    host::Host,
+    net::Net,
+    postgres::PgNode,
+    process::{Output, Process, Program},
+};
+use crate::workload::{Ledger, Writer};
+
+/// The port of agents, operators and peers.
+pub const COORDINATOR_PORT: u16 = 7443;
+
+/// The client's writer in the ledger.
+pub const OUTSIDE: &str = "outside";
+
+/// A short command: init, join, a question to the coordinator.
+const COMMAND_WITHIN: Duration = Duration::from_secs(30);
+
+/// Holdfast's programs and, in this one place, how they are called.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    folder: PathBuf,
+}
+
+impl Binaries {
+    /// The programs beside the running test: the same build.
+    ///
+    /// # Errors
+    /// When one has not been built.
+    pub fn find() -> Result<Self> {
+        let own = std::env::current_exe()?;
+        // A test lies in target/debug/deps, the demo in target/debug.
+        let folder = own.ancestors().skip(1).take(2).find(|folder| folder.join("holdfast-agent").is_file());
+        let folder = folder.with_context(|| {
+            format!("no holdfast-agent beside {}; run `cargo build --workspace --bins` first", own.display())
+        })?;
+        for name in ["holdfast-coordinator", "holdfast-agent", "holdfast"] {
+            ensure!(folder.join(name).is_file(), "{name} is not built; run `cargo build --workspace --bins` first");
+        }
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// One of the programs, on a host, without arguments.
+    #[must_use]
+    pub fn program(&self, name: &str, host: &Host) -> Program {
+        Program::new(self.folder.join(name)).on(host)
+    }
+
+    fn coordinator_init(&self, host: &Host, cluster: &str, address: SocketAddr, state: &Path) -> Program {
+        let program = self.program("holdfast-coordinator", host).args(["init", "--cluster", cluster]);
+        program.args(["--address", &address.to_string(), "--state"]).arg(state)
+    }
+
+    fn coordinator_run(&self, host: &Host, config: &Path) -> Program {
+        self.program("holdfast-coordinator", host).args(["run", "--config"]).arg(config)
+    }
+
+    fn agent_join(&self, host: &Host, address: SocketAddr, token: &str, config: &Path) -> Program {
+        let program = self.program("holdfast-agent", host).args(["join", &address.to_string(), "--token", token]);
+        program.arg("--config").arg(config)
+    }
+
+    fn agent_run(&self, host: &Host, config: &Path) -> Program {
+        self.program("holdfast-agent", host).args(["run", "--config"]).arg(config)
+    }
+}
+
+/// One region of the fleet.
+#[derive(Debug)]
+pub struct Region {
+    /// Its name.
+    pub name: String,
+    /// The database host.
+    pub db: Host,
+    /// The proxy host.
+    pub web: Host,
+    /// The database.
+    pub pg: PgNode,
+    /// The proxy; every server in maintenance until told.
+    pub proxy: HaProxy,
+}
+
+impl Region {
+    /// Both hosts, for a cut.
+    #[must_use]
+    pub const fn hosts(&self) -> [&Host; 2] {
+        [&self.db, &self.web]
+    }
+}
+
+/// Everything of a test on one machine. Dropping it ends and removes all of it.
+#[derive(Debug)]
+pub struct Fleet {
+    // Fields are dropped in this order: who acts first, the net last.
+    agents: BTreeMap<String, Process>,
+    coordinator: Option<Process>,
+    /// `us-east`, whose database is the primary at first.
+    pub east: Region,
+    /// `us-west`, whose database is the standby at first.
+    pub west: Region,
+    /// Where the coordinator runs, which no cut of a region reaches.
+    pub third: Host,
+    /// Where the client runs.
+    pub client: Host,
+    /// Its links and its folder.
+    pub net: Net,
+}
+
+impl Fleet {
+    /// Hosts, databases and proxies, without Holdfast.
+    ///
+    /// # Errors
+    /// When this machine lacks something, with the reason.
+    pub fn new(label: &str) -> Result<Self> {
+        let mut net = Net::new(label)?;
+        let (use_db, use_web) = (net.host("use-db1")?, net.host("use-web1")?);
+        let (usw_db, usw_web) = (net.host("usw-db1")?, net.host("usw-web1")?);
+        let (third, client) = (net.host("eu-c1")?, net.host("client")?);
+        let primary = PgNode::primary(&net, &use_db, "us-east")?;
+        let standby = PgNode::standby(&net, &usw_db, "us-west", &primary, "holdfast_us_west")?;
+        let backends = [Backend::postgres([&primary, &standby])];
+        let (east_proxy, west_proxy) =
+            (HaProxy::start(&net, &use_web, &backends)?, HaProxy::start(&net, &usw_web, &backends)?);
+        Ok(Self {
+            agents: BTreeMap::new(),
+            coordinator: None,
+            east: Region { name: "us-east".to_owned(), db: use_db, web: use_web, pg: primary, proxy: east_proxy },
+            west: Region { name: "us-west".to_owned(), db: usw_db, web: usw_web, pg: standby, proxy: west_proxy },
+            third,
+            client,
+            net,
+        })
+    }
+
+    /// A region by its name.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn region(&self, name: &str) -> Result<&Region> {
+        [&self.east, &self.west].into_iter().find(|r| r.name == name).with_context(|| format!("no region {name}"))
+    }
+
+    /// The writer outside and one inside each region, all into one ledger.
+    ///
+    /// # Errors
+    /// When a writer cannot be started.
+    pub fn writers(&self) -> Result<(Arc<Ledger>, Vec<Writer>)> {
+        let ledger = Ledger::new();
+        let proxies = [&self.east.proxy, &self.west.proxy];
+        let writers = vec![
+            Writer::outside(OUTSIDE, &self.client, proxies, 5433, &ledger)?,
+            Writer::inside(&self.east.pg, &ledger)?,
+            Writer::inside(&self.west.pg, &ledger)?,
+        ];
+        Ok((ledger, writers))
+    }
+
+    /// Cuts a region's hosts off from all others.
+    ///
+    /// # Errors
+    /// When the region is unknown or nft refuses.
+    pub fn cut_region(&self, name: &str) -> Result<BootInstant> {
+        self.net.cut_hosts(&self.region(name)?.hosts())
+    }
+
+    /// Where the coordinator is reached.
+    #[must_use]
+    pub const fn coordinator_address(&self) -> SocketAddr {
+        SocketAddr::new(self.third.address, COORDINATOR_PORT)
+    }
+
+    /// A folder for one program's files, made when missing.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn state(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.net.folder().join("state").join(name);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// Writes a configuration file into the folder of one program.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn config(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let file = self.state(name)?.join("config.toml");
+        fs::write(&file, text)?;
+        Ok(file)
+    }
+
+    /// Makes the cluster: CA, first admin's context.
+    ///
+    /// # Errors
+    /// When init fails.
+    pub fn init_coordinator(&self, binaries: &Binaries, cluster: &str) -> Result<String> {
+        let state = self.state("coordinator")?;
+        let init = binaries.coordinator_init(&self.third, cluster, self.coordinator_address(), &state);
+        init.env("HOME", self.state("operator")?).run(COMMAND_WITHIN)?.well()
+    }
+
+    /// Starts the coordinator, also again after a kill.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_coordinator(&mut self, binaries: &Binaries, config: &Path) -> Result<()> {
+        let run = binaries.coordinator_run(&self.third, config);
+        // The old one first: two would fight over the port and the state.
+        self.coordinator = None;
+        self.coordinator = Some(run.start("coordinator", &self.net.log("coordinator"))?);
+        Ok(())
+    }
+
+    /// The running coordinator.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn coordinator(&self) -> Result<&Process> {
+        self.coordinator.as_ref().context("the coordinator was not started")
+    }
+
+    /// Enrols a host's agent with a token.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn join(&self, binaries: &Binaries, host: &Host, token: &str, config: &Path) -> Result<String> {
+        binaries.agent_join(host, self.coordinator_address(), token, config).run(COMMAND_WITHIN)?.well()
+    }
+
+    /// Starts a host's agent, also again after a kill.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_agent(&mut self, binaries: &Binaries, host: &Host, config: &Path) -> Result<()> {
+        self.agents.remove(&host.name);
+        let log = self.net.log(&format!("agent-{}", host.name));
+        self.agents.insert(host.name.clone(), binaries.agent_run(host, config).start(&host.name, &log)?);
+        Ok(())
+    }
+
+    /// The running agent of a host.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn agent(&self, host: &Host) -> Result<&Process> {
+        self.agents.get(&host.name).with_context(|| format!("no agent was started on {host}"))
+    }
+
+    /// Runs `holdfast` with these arguments beside the coordinator, with the first admin's context.
+    ///
+    /// # Errors
+    /// When it does not end in time. Its exit status is in the output.
+    pub fn holdfast(&self, binaries: &Binaries, args: &[&str], within: Duration) -> Result<Output> {
+        binaries.program("holdfast", &self.third).args(args).env("HOME", self.state("operator")?).run(within)
+    }
+}

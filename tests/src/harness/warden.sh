@@ -1,0 +1,29 @@
+#!/bin/bash
+# Ends and removes everything one net made. Reads standard input first: its other end is held by the process that owns
+# the net, so this goes on when the owner lets go, is interrupted, crashes or is killed, and always does the same.
+# usage: warden.sh PREFIX FOLDER OWNER
+trap '' HUP INT TERM PIPE
+prefix=$1 folder=$2 owner=$3
+case $folder in /var/tmp/holdfast-?*) ;; *) echo "warden: $folder is no folder of a test" >&2; exit 1 ;; esac
+cat >/dev/null
+
+spaces() { local file; for file in /run/netns/"$prefix"-*; do [ -e "$file" ] && echo "${file##*/}"; done; }
+members() {
+  local space cwd
+  for space in $(spaces); do ip netns pids "$space" 2>/dev/null; done
+  for cwd in /proc/[0-9]*/cwd; do
+    case $(readlink "$cwd" 2>/dev/null) in "$folder" | "$folder"/*) cwd=${cwd#/proc/}; echo "${cwd%/cwd}" ;; esac
+  done
+}
+
+# What is killed may be in the middle of starting something: look again until nobody is there.
+for _ in {1..100}; do
+  found=$(members | sort -un | grep -vxE "$owner|$$" | tr '\n' ' ')
+  [ -z "${found// /}" ] && break
+  # shellcheck disable=SC2086
+  kill -KILL $found 2>/dev/null
+  sleep 0.02
+done
+awk -v f="$folder/" 'index($2, f) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r mount; do umount -l "$mount"; done
+for space in $(spaces); do ip netns del "$space"; done
+rm -rf -- "$folder"
