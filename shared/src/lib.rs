@@ -10,3 +10,4 @@ pub mod net;
 pub mod pki;
 pub mod refusal;
 pub mod tls;
+pub mod token;

@@ -95,6 +95,18 @@ impl Pin {
         bytes.copy_from_slice(hash.as_ref());
         Self(bytes)
     }
+
+    /// The pin with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl fmt::Display for Pin {
