@@ -5,7 +5,9 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 
 use super::AppSpec;
-use crate::time::span;
+
+/// Longest time until another coordinator leads: the wait of a follower, and its drawn election timeout.
+const TAKEOVER: Duration = Duration::from_secs(4);
 
 /// One line of arithmetic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,13 +24,15 @@ pub struct ArithmeticLine {
 
 impl fmt::Display for ArithmeticLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let holds = match self.holds {
-            Some(true) => "holds",
-            Some(false) => "does not hold",
-            None => "",
-        };
-        let note = self.note.as_ref().map(|note| format!("({note})")).unwrap_or_default();
-        let line = format!("{:<17} {:<60} {holds} {note}", self.what, self.formula);
+        let mut line = format!("{:<16} {:<61}", self.what, self.formula);
+        match self.holds {
+            Some(true) => line.push_str(" holds"),
+            Some(false) => line.push_str(" does not hold"),
+            None => {}
+        }
+        if let Some(note) = &self.note {
+            line.push_str(&format!(" ({note})"));
+        }
         f.write_str(line.trim_end())
     }
 }
@@ -74,7 +78,7 @@ impl AppSpec {
         let note = if detected >= over {
             format!("{} is later", seconds(detected))
         } else {
-            format!("the failover waits, detection may be {} earlier", span(over.saturating_sub(detected)))
+            format!("{} is earlier, so it is waited for", seconds(detected))
         };
         lines.push(ArithmeticLine {
             what: "earliest promote".into(),
@@ -88,6 +92,20 @@ impl AppSpec {
             holds: Some(true),
             note: Some(note),
         });
+        // What is left of a lease when a coordinator is lost is at least lease − renew.
+        if timings.lease < TAKEOVER + timings.renew {
+            lines.push(ArithmeticLine {
+                what: "takeover".into(),
+                formula: format!(
+                    "{} lease < {} until another coordinator leads + {} renew",
+                    seconds(timings.lease),
+                    seconds(TAKEOVER),
+                    seconds(timings.renew)
+                ),
+                holds: None,
+                note: Some("losing a coordinator fences the app".into()),
+            });
+        }
         lines
     }
 }

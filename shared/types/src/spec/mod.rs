@@ -16,11 +16,25 @@
 //! | `timing` | rules between spans of time |
 //! | `arithmetic` | the lines that `plan` and `apply` print |
 //! | `later` | keys and values that this version refuses by name |
+//! | `values` | single values: names, numbers, spans, paths |
+//! | `suggest` | "did you mean" |
+//! | `build` | from what was read to the checked values |
 //! | `problem` | how a problem reads |
 
 mod app;
 mod arithmetic;
+mod build;
+mod later;
 mod problem;
+mod read;
+mod relate;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod timing;
+mod tree;
+mod values;
+mod walk;
 
 pub use app::{
     AppSpec, Check, CheckKind, Failover, FencedBy, Fencing, Login, Mode, Of, OnIsolation, Place, Placement,
@@ -28,6 +42,8 @@ pub use app::{
 };
 pub use arithmetic::ArithmeticLine;
 pub use problem::{Problem, Problems};
+
+use walk::Notes;
 
 /// Longest spec that is read at all, in bytes. A large app's spec has a few KiB.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -40,6 +56,24 @@ pub const DEPTH_MAX: usize = 64;
 /// # Errors
 /// Every [`Problem`] found, in the order of their lines. Text that is no YAML, too long or too deep is one problem.
 pub fn parse(file_name: &str, text: &str) -> Result<AppSpec, Problems> {
-    let _ = text;
-    Err(Problems::new(file_name, Vec::new()))
+    let mut notes = Notes::default();
+    if let Some(spec) = read_all(text, &mut notes)
+        && notes.count() == 0
+    {
+        return Ok(spec);
+    }
+    if notes.count() == 0 {
+        // A reader gave up without saying why. Absent is better than wrong, and silent is worse than both.
+        notes.whole(1, "cannot be read, and the reason was lost", "report this with the file");
+    }
+    let (found, dropped) = notes.into_found();
+    Err(Problems::new(file_name, found, dropped))
+}
+
+fn read_all(text: &str, notes: &mut Notes) -> Option<AppSpec> {
+    let root = tree::read(text, notes)?;
+    let draft = read::draft(&root, notes)?;
+    relate::check(&draft, notes);
+    timing::check(draft.failover.as_ref(), &draft.fencing, &draft.checks, notes);
+    build::app(draft)
 }

@@ -1,4 +1,4 @@
-//! How a problem of a spec reads: `shop.yaml:14: failover.lease.duration is 9s; needs 11 s or more; write 11s`.
+//! How a problem of a spec reads: `shop.yaml:14: failover.lease.duration is 9s; shorter than 2 × renew …; write 11s`.
 
 use std::fmt;
 
@@ -16,29 +16,23 @@ pub struct Problem {
     pub line: usize,
     /// The key with all that lead to it, as in `failover.lease.renew`; empty when the file as a whole is meant.
     pub key: String,
-    /// What stands there, when it is a single value.
+    /// What stands there, when it is a single value that may be repeated.
     pub value: Option<String>,
     /// What is wrong with it.
     pub wrong: String,
     /// What would do.
-    pub instead: Option<String>,
+    pub instead: String,
 }
 
 /// Without the file's name, which [`Problems`] knows.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.key.is_empty() {
-            f.write_str(&self.key)?;
-            match &self.value {
-                Some(value) => write!(f, " is {value}; ")?,
-                None => f.write_str(": ")?,
-            }
+        match (self.key.is_empty(), &self.value) {
+            (true, _) => {}
+            (false, Some(value)) => write!(f, "{} is {value}; ", self.key)?,
+            (false, None) => write!(f, "{}: ", self.key)?,
         }
-        f.write_str(&self.wrong)?;
-        match &self.instead {
-            Some(instead) => write!(f, "; {instead}"),
-            None => Ok(()),
-        }
+        write!(f, "{}; {}", self.wrong, self.instead)
     }
 }
 
@@ -52,9 +46,9 @@ pub struct Problems {
 }
 
 impl Problems {
-    pub(super) fn new(file: &str, mut found: Vec<Problem>) -> Self {
+    pub(super) fn new(file: &str, mut found: Vec<Problem>, dropped: usize) -> Self {
         found.sort_by_key(|problem| problem.line);
-        let untold = found.len().saturating_sub(TOLD_MAX);
+        let untold = dropped + found.len().saturating_sub(TOLD_MAX);
         found.truncate(TOLD_MAX);
         Self { file: shown(file), found, untold }
     }

@@ -1,0 +1,183 @@
+//! `checks`: how an app's health is seen.
+
+use std::time::Duration;
+
+use super::{CHECKS_MAX, failover::Defaults, regions::name_of};
+use crate::{
+    ids::{CheckName, RoleName, WriterName},
+    spec::{
+        Of, Place, PostgresExpect, later,
+        later::Section,
+        timing::CHECK_TIMEOUT,
+        walk::{At, Fields, Notes, Spot, Spotted},
+    },
+};
+
+/// What an `http` check expects when nothing else is said.
+const STATUS_DEFAULT: u16 = 200;
+/// Most hosts that can be asked for.
+const ENOUGH_MAX: u32 = 10_000;
+/// Longest URL.
+const URL_BYTES_MAX: usize = 2_000;
+
+/// One check as far as it could be read.
+#[derive(Debug)]
+pub(in crate::spec) struct CheckDraft {
+    pub(in crate::spec) spot: Spot,
+    pub(in crate::spec) name: Option<CheckName>,
+    pub(in crate::spec) kind: Option<KindDraft>,
+    pub(in crate::spec) on: Option<Spotted<RoleName>>,
+    pub(in crate::spec) from: Option<Spotted<RoleName>>,
+    pub(in crate::spec) place: Option<Spotted<Place>>,
+    pub(in crate::spec) of: Option<Spotted<Of>>,
+    pub(in crate::spec) vital: Option<Spotted<bool>>,
+    pub(in crate::spec) enough: Option<Spotted<u32>>,
+    pub(in crate::spec) timeout: Option<Spotted<Duration>>,
+    pub(in crate::spec) proves: Option<Spot>,
+    /// Whether all of it could be read: only then does a missing key mean anything.
+    pub(in crate::spec) sound: bool,
+}
+
+/// What a check does, its references still unchecked.
+#[derive(Debug)]
+pub(in crate::spec) enum KindDraft {
+    Tcp { port: u16 },
+    Http { url: Spotted<String>, expect_status: u16 },
+    Postgres { writer: Spotted<WriterName>, expect: Spotted<PostgresExpect> },
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Tcp,
+    Http,
+    Postgres,
+}
+
+pub(super) fn read(at: &At<'_>, defaults: &Defaults, notes: &mut Notes) -> Vec<CheckDraft> {
+    let fields = at.fields("checks by name, or leave the section out", notes);
+    let each = fields.map(|fields| fields.each(CHECKS_MAX, notes)).unwrap_or_default();
+    each.into_iter().map(|(key, at)| check(key, &at, defaults, notes)).collect()
+}
+
+fn check(key: &str, at: &At<'_>, defaults: &Defaults, notes: &mut Notes) -> CheckDraft {
+    let before = notes.count();
+    let mut draft = CheckDraft {
+        spot: at.bare_spot(),
+        name: name_of(key, "check name", at, notes),
+        kind: None,
+        on: None,
+        from: None,
+        place: None,
+        of: None,
+        vital: None,
+        enough: None,
+        timeout: None,
+        proves: None,
+        sound: false,
+    };
+    let Some(mut fields) = at.fields("kind, where and what the kind needs", notes) else {
+        return draft;
+    };
+    let kinds = [("tcp", Kind::Tcp), ("http", Kind::Http), ("postgres", Kind::Postgres)];
+    let kind = fields.need("kind", "write tcp, http or postgres", notes);
+    let Some(kind) = kind.and_then(|at| at.word(&kinds, later::CHECK_KINDS, notes)) else {
+        // The other keys depend on the kind.
+        return draft;
+    };
+    draft.kind = match kind.is {
+        Kind::Tcp => tcp(&mut fields, &mut draft, notes),
+        Kind::Http => http(&mut fields, &mut draft, notes),
+        Kind::Postgres => postgres(&mut fields, notes),
+    };
+    let places = [("local", Place::Local), ("remote", Place::Remote)];
+    let place = fields.need("where", "write local (by the region's own agents) or remote (by those of others)", notes);
+    draft.place = place.and_then(|at| at.word(&places, &[], notes));
+    draft.of = match fields.take("of") {
+        Some(at) => at.word(&[("active", Of::Active), ("standby", Of::Standby)], &[], notes),
+        None => Some(Spotted { is: Of::Active, spot: fields.spot.below("of") }),
+    };
+    draft.vital = match fields.take("vital") {
+        Some(at) => at.flag(notes),
+        None => Some(Spotted { is: false, spot: fields.spot.below("vital") }),
+    };
+    draft.timeout = match fields.take("timeout") {
+        Some(at) => at.span(CHECK_TIMEOUT, notes),
+        None => Some(defaults.default("timeout", defaults.check_timeout, &fields.spot)),
+    };
+    let proves = fields.take("proves");
+    draft.proves = proves.and_then(|at| at.word(&[("writes", ())], &[], notes)).map(|proves| proves.spot);
+    fields.close(Section::Check, notes);
+    draft.sound = notes.count() == before;
+    draft
+}
+
+fn tcp(fields: &mut Fields<'_>, draft: &mut CheckDraft, notes: &mut Notes) -> Option<KindDraft> {
+    draft.on = fields.need("on", "write on: ROLE", notes).and_then(|at| at.name("role name", notes));
+    where_from(fields, draft, notes);
+    let port = fields.need("port", "write a port from 1 to 65535", notes).and_then(|at| at.port(notes));
+    Some(KindDraft::Tcp { port: port? })
+}
+
+fn http(fields: &mut Fields<'_>, draft: &mut CheckDraft, notes: &mut Notes) -> Option<KindDraft> {
+    draft.on = fields.take("on").and_then(|at| at.name("role name", notes));
+    where_from(fields, draft, notes);
+    let url = fields.need("url", "write a URL that begins with http:// or https://", notes);
+    let url = url.and_then(|at| url_of(&at, notes));
+    let expect_status = match fields.take("expect") {
+        Some(at) => at.number(100..=599, notes).map(|status| status.is),
+        None => Some(STATUS_DEFAULT),
+    };
+    Some(KindDraft::Http { url: url?, expect_status: expect_status? })
+}
+
+/// Keys of the kinds that look at hosts from other hosts.
+fn where_from(fields: &mut Fields<'_>, draft: &mut CheckDraft, notes: &mut Notes) {
+    draft.from = fields.take("from").and_then(|at| at.name("role name", notes));
+    draft.enough = fields.take("enough").and_then(|at| at.number(1..=ENOUGH_MAX, notes));
+}
+
+fn postgres(fields: &mut Fields<'_>, notes: &mut Notes) -> Option<KindDraft> {
+    let writer = fields.need("writer", "write writer: NAME, one of writers", notes);
+    let writer = writer.and_then(|at| at.name("writer name", notes));
+    let words = [("accepts_writes", PostgresExpect::AcceptsWrites), ("streams", PostgresExpect::Streams)];
+    let expect = fields.need("expect", "write accepts_writes or streams", notes);
+    let expect = expect.and_then(|at| at.word(&words, &[], notes));
+    Some(KindDraft::Postgres { writer: writer?, expect: expect? })
+}
+
+fn url_of(at: &At<'_>, notes: &mut Notes) -> Option<Spotted<String>> {
+    let wanted = "a URL that begins with http:// or https://";
+    let text = at.text(wanted, notes)?;
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let authority = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        let instead = "leave user and password out: a health page needs none";
+        notes.wrong(&at.bare_spot(), "holds a login, and secrets never stand in a spec", instead);
+        return None;
+    }
+    let wrong = if authority.is_none() {
+        "no http URL".to_owned()
+    } else if authority.is_some_and(|authority| authority.is_empty() || authority.starts_with(':')) {
+        "names no host".to_owned()
+    } else if text.len() > URL_BYTES_MAX {
+        format!("{} bytes long, {URL_BYTES_MAX} is the most", text.len())
+    } else if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        "holds spaces or control characters".to_owned()
+    } else if let Some(odd) = odd_placeholder(text) {
+        let instead = "only {address} and {region} are filled in";
+        notes.wrong(&at.spot(), format!("holds {odd}, which nothing fills in"), instead);
+        return None;
+    } else {
+        return Some(Spotted { is: text.to_owned(), spot: at.spot() });
+    };
+    notes.wrong(&at.spot(), wrong, format!("write {wanted}"));
+    None
+}
+
+/// The first thing in braces, or lone brace, that is no placeholder.
+fn odd_placeholder(url: &str) -> Option<String> {
+    let rest = url.replace("{address}", "").replace("{region}", "");
+    let start = rest.find(['{', '}'])?;
+    let odd: String = rest[start..].chars().take(20).collect();
+    Some(odd.split_inclusive('}').next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,190 @@
+//! Refused in `checks`.
+
+use super::Refused;
+
+pub(super) const REFUSED: &[Refused] = &[
+    Refused {
+        what: "a check of a later kind",
+        from: "db-port: {kind: tcp, on: db, port: 5432",
+        to: "db-port: {kind: redis, on: db, port: 5432",
+        said: &[
+            "shop.yaml:30: checks.db-port.kind is redis; not supported by this version; write tcp, http or postgres",
+        ],
+    },
+    Refused {
+        what: "a check of an unknown writer",
+        from: "writes:  {kind: postgres, writer: pg",
+        to: "writes:  {kind: postgres, writer: pgg",
+        said: &["shop.yaml:28: checks.writes.writer is pgg; no such writer; did you mean pg?"],
+    },
+    Refused {
+        what: "a check on an unknown role",
+        from: "from: proxy",
+        to: "from: prxy",
+        said: &["shop.yaml:30: checks.db-port.from is prxy; no region has this role; did you mean proxy?"],
+    },
+    Refused {
+        what: "a check with a key of another kind",
+        from: "on: db, port: 5432",
+        to: "on: db, writer: pg, port: 5432",
+        said: &[
+            "shop.yaml:30: checks.db-port.writer: unknown key; known here: kind, on, from, enough, port, where, of, vital, timeout, proves",
+        ],
+    },
+    Refused {
+        what: "a check that looks from nowhere",
+        from: "port: 5432, where: local, from",
+        to: "port: 5432, from",
+        said: &[
+            "shop.yaml:30: checks.db-port.where: missing; write local (by the region's own agents) or remote (by those of others)",
+        ],
+    },
+    Refused {
+        what: "a check slower than a round",
+        from: "timeout: 4s",
+        to: "timeout: 31s",
+        said: &[
+            "shop.yaml:32: checks.outside.timeout is 31s; longer than failover.interval (30 s), so no round could wait for it; write 30s or less",
+        ],
+    },
+    Refused {
+        what: "a timeout without unit",
+        from: "timeout: 4s",
+        to: "timeout: 4",
+        said: &[
+            "shop.yaml:32: checks.outside.timeout is 4; no span of time; write a number and one of ms, s, m, h, d, as in 30s",
+        ],
+    },
+    Refused {
+        what: "a standby that accepts writes",
+        from: "expect: streams",
+        to: "expect: accepts_writes",
+        said: &[
+            "shop.yaml:29: checks.follows.expect is accepts_writes; a standby accepts no writes; write streams, or of: active",
+        ],
+    },
+    Refused {
+        what: "a primary that streams",
+        from: "of: standby, expect: streams",
+        to: "expect: streams",
+        said: &[
+            "shop.yaml:29: checks.follows.expect is streams; the active region's database streams from nobody; add of: standby",
+        ],
+    },
+    Refused {
+        what: "a database checked from afar",
+        from: "writes:  {kind: postgres, writer: pg, where: local",
+        to: "writes:  {kind: postgres, writer: pg, where: remote",
+        said: &[
+            "shop.yaml:28: checks.writes.where is remote; a postgres check logs in on the database's own host; write local, or check from afar with http",
+        ],
+    },
+    Refused {
+        what: "more hosts enough than there are",
+        from: "enough: 1",
+        to: "enough: 2",
+        said: &["shop.yaml:31: checks.api.enough is 2; regions.us-west has 1 in role api; write 1 or less"],
+    },
+    Refused {
+        what: "enough of none",
+        from: "enough: 1",
+        to: "enough: 0",
+        said: &["shop.yaml:31: checks.api.enough is 0; too small; write a whole number from 1 to 10000"],
+    },
+    Refused {
+        what: "vital and enough",
+        from: "enough: 1",
+        to: "enough: 1, vital: true",
+        said: &[
+            "shop.yaml:31: checks.api.vital is true; one failing host is enough, and `enough` says that some may fail; leave one of them out",
+        ],
+    },
+    Refused {
+        what: "a flag that is neither",
+        from: "vital: true",
+        to: "vital: yes",
+        said: &["shop.yaml:28: checks.writes.vital is yes; unknown value; write true or false"],
+    },
+    Refused {
+        what: "a url of another scheme",
+        from: "http://{address}:8080/health",
+        to: "ftp://{address}/health",
+        said: &[
+            "shop.yaml:31: checks.api.url is ftp://{address}/health; no http URL; write a URL that begins with http:// or https://",
+        ],
+    },
+    Refused {
+        what: "a url without a host",
+        from: "http://{address}:8080/health",
+        to: "http:///health",
+        said: &[
+            "shop.yaml:31: checks.api.url is http:///health; names no host; write a URL that begins with http:// or https://",
+        ],
+    },
+    Refused {
+        what: "a url with an unknown placeholder",
+        from: "http://{address}:8080/health",
+        to: "http://{host}:8080/health",
+        said: &[
+            "shop.yaml:31: checks.api.url is http://{host}:8080/health; holds {host}, which nothing fills in; only {address} and {region} are filled in",
+        ],
+    },
+    Refused {
+        what: "a url with a login",
+        from: "http://{address}:8080/health",
+        to: "http://root:hunter2@{address}:8080/health",
+        said: &[
+            "shop.yaml:31: checks.api.url: holds a login, and secrets never stand in a spec; leave user and password out: a health page needs none",
+        ],
+    },
+    Refused {
+        what: "a url with an address of nobody",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: http, from: api, url: \"http://{address}/\", where: local}",
+        said: &[
+            "shop.yaml:31: checks.api.url is http://{address}/; there is no `on` whose hosts have an {address}; add on: ROLE",
+        ],
+    },
+    Refused {
+        what: "a remote url that is the same everywhere",
+        from: "https://{region}.shop.example/health",
+        to: "https://shop.example/health",
+        said: &[
+            "shop.yaml:32: checks.outside.url is https://shop.example/health; the same for every region, so an answer says nothing about one; put {region} into it, as in https://{region}.example/health",
+        ],
+    },
+    Refused {
+        what: "a local url that nobody asks",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: http, url: \"http://localhost/\", where: local}",
+        said: &["shop.yaml:31: checks.api: nobody is said to look; add on: ROLE, or from: ROLE"],
+    },
+    Refused {
+        what: "a proof by an open port",
+        from: "port: 5432, where: local, from: proxy",
+        to: "port: 5432, where: remote, proves: writes",
+        said: &[
+            "shop.yaml:30: checks.db-port.proves is writes; an open port proves no writes; leave it out, or ask a url that writes",
+        ],
+    },
+    Refused {
+        what: "a proof by the region itself",
+        from: "expect: 200, where: local, enough: 1",
+        to: "where: local, proves: writes",
+        said: &[
+            "shop.yaml:31: checks.api.proves is writes; only what others see is a proof; write where: remote, or leave it out",
+        ],
+    },
+    Refused {
+        what: "a proof of something else",
+        from: "proves: writes",
+        to: "proves: life",
+        said: &["shop.yaml:32: checks.outside.proves is life; unknown value; write writes"],
+    },
+    Refused {
+        what: "a status that is none",
+        from: "expect: 200",
+        to: "expect: 99",
+        said: &["shop.yaml:31: checks.api.expect is 99; too small; write a whole number from 100 to 599"],
+    },
+];
