@@ -136,8 +136,9 @@ mod tests {
     }
 
     fn life(drift: u64, within: u64) -> impl Strategy<Value = Life> {
-        (0u64..100_000, 0u64..60_000, 0u64..60_000, 0..=drift, 0..=within)
-            .prop_map(|(sent, to_leader, in_leader, holder_slow, fence)| Life { sent, to_leader, in_leader, holder_slow, fence })
+        (0u64..100_000, 0u64..60_000, 0u64..60_000, 0..=drift, 0..=within).prop_map(
+            |(sent, to_leader, in_leader, holder_slow, fence)| Life { sent, to_leader, in_leader, holder_slow, fence },
+        )
     }
 
     proptest! {

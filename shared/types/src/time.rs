@@ -65,7 +65,11 @@ impl WallTime {
     }
 
     fn timestamp(self) -> jiff::Timestamp {
-        jiff::Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX })
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        })
     }
 
     /// `21:04:17`, UTC.
@@ -148,7 +152,11 @@ impl FromStr for Span {
             _ => return Err(bad()),
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() || fraction.contains('.') || fraction.len() > 3 || (number.contains('.') && fraction.is_empty()) {
+        if whole.is_empty()
+            || fraction.contains('.')
+            || fraction.len() > 3
+            || (number.contains('.') && fraction.is_empty())
+        {
             return Err(bad());
         }
         let whole: u64 = whole.parse().map_err(|_| bad())?;
@@ -167,9 +175,15 @@ mod tests {
 
     #[test]
     fn spans_read_as_people_write_them() {
-        for (text, millis) in
-            [("250ms", 250), ("30s", 30_000), ("1.5s", 1_500), ("15m", 900_000), ("2h", 7_200_000), ("7d", 604_800_000), ("0s", 0)]
-        {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("1.5s", 1_500),
+            ("15m", 900_000),
+            ("2h", 7_200_000),
+            ("7d", 604_800_000),
+            ("0s", 0),
+        ] {
             assert_eq!(text.parse(), Ok(Span(Duration::from_millis(millis))), "{text}");
         }
         for bad in ["", "s", "30", "-1s", "1.s", ".5s", "1.2345s", "30 sec", "99999999999999999999d"] {
