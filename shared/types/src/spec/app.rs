@@ -61,7 +61,7 @@ pub struct Writer {
     pub on: RoleName,
     /// What starts and stops it.
     pub run_by: RunBy,
-    /// Its data directory, absolute.
+    /// Its data directory, absolute; `{region}` stands for the region of the host (see [`AppSpec::placed_in`]).
     pub data_dir: PathBuf,
     /// TCP port.
     pub port: u16,
@@ -326,6 +326,28 @@ pub struct Proxy {
 }
 
 impl AppSpec {
+    /// This spec as it reads on the hosts of one region: `{region}` in what names things on a host (data directory,
+    /// socket folders, container, unit) is the region's name. Hosts differ; the spec names each thing once.
+    #[must_use]
+    pub fn placed_in(&self, region: &RegionName) -> Self {
+        let text = |t: &str| t.replace("{region}", region.as_str());
+        let path = |p: &PathBuf| p.to_str().map_or_else(|| p.clone(), |t| PathBuf::from(text(t)));
+        let mut placed = self.clone();
+        for writer in placed.writers.values_mut() {
+            writer.data_dir = path(&writer.data_dir);
+            writer.login.socket = writer.login.socket.as_ref().map(path);
+            writer.run_by = match &writer.run_by {
+                RunBy::Systemd { unit } => RunBy::Systemd { unit: text(unit) },
+                RunBy::Container { name } => RunBy::Container { name: text(name) },
+                RunBy::PgCtl { bin, user } => RunBy::PgCtl { bin: bin.clone(), user: user.clone() },
+            };
+        }
+        for proxy in &mut placed.proxies {
+            proxy.socket = path(&proxy.socket);
+        }
+        placed
+    }
+
     /// The timings that the app's safety rests on. `None` when it has no leases: without `failover`, or with one
     /// region only.
     #[must_use]
