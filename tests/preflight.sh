@@ -20,7 +20,8 @@ PATH=$PATH:/usr/sbin:/sbin
 POLICY=/usr/sbin/policy-rc.d
 CREATE=/etc/postgresql-common/createcluster.conf
 MARK='# holdfast preflight: no service starts while packages are installed'
-OLDEST_POSTGRES=13
+# The role that Holdfast logs in as takes grants that came with 15.
+OLDEST_POSTGRES=15
 
 say() { echo "preflight: $*"; }
 cannot() { echo "preflight: this machine cannot run it: $*" >&2; exit 2; }
@@ -40,41 +41,10 @@ if ! "${sudo[@]}" unshare --net true 2>/dev/null; then
   fi
 fi
 
-# ---- what is missing ----------------------------------------------------------------------------------------------
-newest_postgres() { find /usr/lib/postgresql -mindepth 3 -maxdepth 3 -path '*/bin/postgres' 2>/dev/null | cut -d/ -f5 | sort -n | tail -1; }
-missing=() seconds=0 megabytes=0
-need() { missing+=("$1"); seconds=$((seconds + $2)); megabytes=$((megabytes + $3)); }
-has() { command -v "$1" >/dev/null; }
-major=$(newest_postgres)
-if [ -z "$major" ]; then need postgresql 20 60
-elif [ "$major" -lt "$OLDEST_POSTGRES" ]; then need postgresql 20 60
-fi
-has haproxy || need haproxy 5 5
-has nft || need nftables 3 1
-has ip || need iproute2 3 4
-if ! has nsenter || ! has setpriv; then need util-linux 3 5; fi
-if [ "$docker" = 1 ]; then
-  # docker.io would push out a docker-ce that is there.
-  has dockerd || need docker.io 25 280
-  [ -x /bin/busybox ] || need busybox-static 2 2
-  has debootstrap || need debootstrap 2 1
-fi
-if [ ${#missing[@]} = 0 ]; then
-  say "nothing to install; PostgreSQL $major and $(haproxy -v | sed -n '1s/^HAProxy version \([^ -]*\).*/HAProxy \1/p') are used as they are"
-  exit 0
-fi
-say "missing: ${missing[*]}"
-if ! has apt-get; then
-  say "this is no Debian: install these with your own package manager, then run it again" >&2
-  exit 1
-fi
-if [ "$check" = 1 ]; then say "run $0 without --check to install them (about $seconds s, $megabytes MB)"; exit 1; fi
-say "installs them with apt: about $seconds s, $megabytes MB; removes no package, starts no service, makes no cluster"
-
 # ---- installing ---------------------------------------------------------------------------------------------------
-# As root from here on, in one go: what is put in place for the time of the installation is put back by the same process.
-export MARK POLICY CREATE
-"${sudo[@]}" env MARK="$MARK" POLICY="$POLICY" CREATE="$CREATE" bash -s -- "${missing[@]}" <<'ROOT'
+# As root and in one process: what is put in place for the time of the installation is put back by the same one.
+as_root() {
+  "${sudo[@]}" env MARK="$MARK" POLICY="$POLICY" CREATE="$CREATE" bash -s -- "$@" <<'ROOT'
 set -euo pipefail
 say() { echo "preflight: $*"; }
 # Two at once would put each other's files back.
@@ -93,6 +63,7 @@ put_back() {
   done
 }
 put_back
+[ $# != 0 ] || exit 0
 trap 'put_back; rm -f "${log:-}"' EXIT
 trap 'exit 1' INT TERM HUP
 
@@ -141,6 +112,48 @@ add "${packages[@]}"
 rm -f "$log"
 say "installed ${packages[*]}"
 ROOT
+}
+
+# What a run that was killed has left is put right even when nothing is to be installed.
+if [ "$check" = 0 ] && { [ -e "$POLICY.before-holdfast" ] || [ -e "$CREATE.before-holdfast" ] || grep -qsxF "$MARK" "$POLICY" "$CREATE"; }; then
+  as_root
+fi
+
+# ---- what is missing ----------------------------------------------------------------------------------------------
+newest_postgres() {
+  # No folder at all is the common case on a fresh machine, and no reason to stop.
+  { find /usr/lib/postgresql -mindepth 3 -maxdepth 3 -path '*/bin/postgres' 2>/dev/null || true; } | cut -d/ -f5 | sort -n | tail -1
+}
+missing=() seconds=0 megabytes=0
+need() { missing+=("$1"); seconds=$((seconds + $2)); megabytes=$((megabytes + $3)); }
+has() { command -v "$1" >/dev/null; }
+major=$(newest_postgres)
+if [ -z "$major" ]; then need postgresql 20 60
+elif [ "$major" -lt "$OLDEST_POSTGRES" ]; then need postgresql 20 60
+fi
+has haproxy || need haproxy 5 5
+has nft || need nftables 3 1
+has ip || need iproute2 3 4
+if ! has nsenter || ! has setpriv; then need util-linux 3 5; fi
+if [ "$docker" = 1 ]; then
+  # docker.io would push out a docker-ce that is there.
+  has dockerd || need docker.io 25 280
+  [ -x /bin/busybox ] || need busybox-static 2 2
+  has debootstrap || need debootstrap 2 1
+fi
+if [ ${#missing[@]} = 0 ]; then
+  say "nothing to install; PostgreSQL $major and $(haproxy -v | sed -n '1s/^HAProxy version \([^ -]*\).*/HAProxy \1/p') are used as they are"
+  exit 0
+fi
+say "missing: ${missing[*]}"
+if ! has apt-get; then
+  say "this is no Debian: install these with your own package manager, then run it again" >&2
+  exit 1
+fi
+if [ "$check" = 1 ]; then say "run $0 without --check to install them (about $seconds s, $megabytes MB)"; exit 1; fi
+say "installs them with apt: about $seconds s, $megabytes MB; removes no package, starts no service, makes no cluster"
+
+as_root "${missing[@]}"
 major=$(newest_postgres)
 [ -n "$major" ] || { say "PostgreSQL was installed, but not under /usr/lib/postgresql" >&2; exit 1; }
 say "ready"

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The oldest PostgreSQL that Holdfast works with.
-pub const POSTGRES_OLDEST: u32 = 13;
+/// The oldest PostgreSQL that Holdfast works with: its role takes grants that came with 15.
+pub const POSTGRES_OLDEST: u32 = 15;
 
 const NEXT: &str = "run tests/preflight.sh, it says what is missing and installs it";
 

@@ -66,13 +66,21 @@ impl Binaries {
         Program::new(self.folder.join(name)).on(host)
     }
 
-    fn coordinator_init(&self, host: &Host, cluster: &str, address: SocketAddr, state: &Path) -> Program {
+    pub(super) fn coordinator_init(
+        &self,
+        host: &Host,
+        cluster: &str,
+        address: SocketAddr,
+        state: &Path,
+        config: &Path,
+    ) -> Program {
         let program = self.program("holdfast-coordinator", host).args(["init", "--cluster", cluster]);
-        program.args(["--address", &address.to_string(), "--state"]).arg(state)
+        let (address, listen) = (address.to_string(), format!("0.0.0.0:{COORDINATOR_PORT}"));
+        program.args(["--address", &address, "--listen", &listen, "--state-dir"]).arg(state).arg("--config").arg(config)
     }
 
-    fn coordinator_run(&self, host: &Host, config: &Path) -> Program {
-        self.program("holdfast-coordinator", host).args(["run", "--config"]).arg(config)
+    fn coordinator_run(&self, program: &str, host: &Host, config: &Path) -> Program {
+        self.program(program, host).args(["run", "--config"]).arg(config)
     }
 
     fn agent_join(&self, host: &Host, address: SocketAddr, token: &str, config: &Path) -> Program {
@@ -209,22 +217,21 @@ impl Fleet {
         Ok(file)
     }
 
-    /// Makes the cluster: CA, first admin's context.
-    ///
-    /// # Errors
-    /// When init fails.
-    pub fn init_coordinator(&self, binaries: &Binaries, cluster: &str) -> Result<String> {
-        let state = self.state("coordinator")?;
-        let init = binaries.coordinator_init(&self.third, cluster, self.coordinator_address(), &state);
-        init.env("HOME", self.state("operator")?).run(COMMAND_WITHIN)?.well()
-    }
-
-    /// Starts the coordinator, also again after a kill.
+    /// Starts the coordinator, also again after a kill, with further environment variables.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start_coordinator(&mut self, binaries: &Binaries, config: &Path) -> Result<()> {
-        let run = binaries.coordinator_run(&self.third, config);
+    pub fn start_coordinator(
+        &mut self,
+        binaries: &Binaries,
+        program: &str,
+        config: &Path,
+        env: &[(&str, &str)],
+    ) -> Result<()> {
+        let mut run = binaries.coordinator_run(program, &self.third, config);
+        for (name, value) in env {
+            run = run.env(name, value);
+        }
         // The old one first: two would fight over the port and the state.
         self.coordinator = None;
         self.coordinator = Some(run.start("coordinator", &self.net.log("coordinator"))?);

@@ -6,6 +6,7 @@
 //! children and for orphans, so [`std::process::Child::wait`] and tokio's processes do not work beside it.
 
 pub mod fleet;
+pub mod guarded;
 pub mod haproxy;
 mod host;
 mod logs;
@@ -17,6 +18,7 @@ mod session;
 pub mod time;
 
 pub use fleet::Fleet;
+pub use guarded::{Guarded, Settings};
 pub use haproxy::HaProxy;
 pub use host::Host;
 pub use net::Net;

@@ -1,0 +1,50 @@
+# The front door. `make demo` shows a failover on this machine, `make test` runs everything that is tested.
+#   make demo [KEEP=1]        two regions, one is cut off, the other takes over; the last line is one JSON object
+#   make test                 everything; the last line is "N passed, N failed"
+#   make verify               formats, lints, dependencies, docs, unit and property tests; changes nothing
+#   make e2e [ONLY=family]    real processes, PostgreSQL and HAProxy on hosts that are cut off
+#   make bench                how long the parts of a failover take
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test verify e2e bench tools preflight
+
+TOOLS := target/tools
+# What is installed already is used; what is not goes into the build's own folder.
+export PATH := $(PATH):$(CURDIR)/$(TOOLS)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+preflight:
+	@tests/preflight.sh
+
+demo:
+	@tests/preflight.sh --loopback
+	@cargo build --workspace --bins
+	@$(SUDO) target/debug/demo $(if $(KEEP),--keep)
+
+test: preflight
+	@tests/suite.sh all
+
+e2e: preflight
+	@tests/suite.sh e2e $(ONLY)
+
+bench: preflight
+	@cargo build --workspace --bins
+	@$(SUDO) target/debug/bench
+
+verify: tools
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --locked check bans licenses sources
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	cargo test --workspace --doc --locked
+	tests/suite.sh unit
+
+tools:
+	@command -v cargo-deny >/dev/null || { \
+	  echo "cargo-deny is missing: installing it into $(TOOLS), some minutes, once"; \
+	  cargo install cargo-deny --locked --root $(TOOLS) \
+	    || { echo "could not; by hand: cargo install cargo-deny --locked --root $(TOOLS)" >&2; exit 1; }; }
