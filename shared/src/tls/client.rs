@@ -16,7 +16,7 @@ use rustls::{
     version::TLS13,
 };
 use rustls_pki_types::{DnsName, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 
@@ -155,16 +155,29 @@ async fn connect(dial: &dyn Dial, address: &str, tls: Arc<ClientConfig>) -> io::
     let name = DnsName::try_from(COORDINATOR_DNS_NAME).map_err(io::Error::other)?;
     let io = dial.dial(address).await?;
     let made = TlsConnector::from(tls).connect(ServerName::DnsName(name), io).await;
-    Ok(ClientStream { inner: made.map_err(describe::put_in_words)? })
+    let mut stream = ClientStream { inner: made.map_err(describe::put_in_words)?, first: None };
+    // In TLS 1.3 we are done before the server has looked at our certificate. In HTTP/2 the server speaks first, so
+    // its first byte says that it took us; a refusal is heard here, in its own words. Left to HTTP/2, it would race
+    // with the first request, which then ends as "connection closed" and tells nobody why.
+    stream.first = Some(stream.inner.read_u8().await.map_err(describe::put_in_words)?);
+    Ok(stream)
 }
 
 /// A TLS connection whose errors are put into words at once: on its way up, HTTP/2 keeps of an error only its text.
 struct ClientStream {
     inner: TlsStream<BoxedIo>,
+    /// The server's first byte, until it is read.
+    first: Option<u8>,
 }
 
 impl AsyncRead for ClientStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() > 0
+            && let Some(first) = self.first.take()
+        {
+            buf.put_slice(&[first]);
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.inner).poll_read(cx, buf).map_err(describe::put_in_words)
     }
 }
