@@ -1,0 +1,117 @@
+//! The clusters this account can talk to. Nothing here needs a coordinator.
+
+use holdfast_shared::{
+    contexts::{self, Contexts},
+    error::Chain,
+    identity::Bearer,
+    pki::Material,
+};
+
+use super::Context;
+use crate::{
+    args::ContextCommand,
+    connect,
+    console::Stop,
+    errors::{Exit, Failure},
+    render::{
+        json,
+        table::{Cell, Column, Table},
+        text::{Tone, hang, labelled, roughly},
+    },
+};
+
+pub(super) fn run(
+    c: &mut Context<'_, '_>,
+    mut contexts: Contexts,
+    named: Option<&str>,
+    command: ContextCommand,
+) -> Result<Exit, Stop> {
+    match command {
+        ContextCommand::List => list(c, &contexts)?,
+        ContextCommand::Use { name } => {
+            connect::choose(&contexts, Some(&name))?;
+            let failed = |e| Failure::usage(Chain(&e).to_string(), "holdfast context list");
+            contexts.set_current(&name).map_err(failed)?;
+            contexts.save().map_err(failed)?;
+            c.console.say(&format!("from now on: {name}      next  holdfast status\n"));
+        }
+        ContextCommand::Show => {
+            let context = connect::choose(&contexts, named)?;
+            show(c, &contexts, context)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn list(c: &mut Context<'_, '_>, contexts: &Contexts) -> Result<(), Stop> {
+    let current = contexts.current().map(ToOwned::to_owned);
+    let all = contexts.all().iter().map(|one| plain(contexts, one)).collect();
+    c.show::<_, json::Contexts>(json::Contexts { current, contexts: all }, |reply, view| {
+        if reply.contexts.is_empty() {
+            return "no contexts yet: holdfast-coordinator init writes the first one\n".to_owned();
+        }
+        let mut table = Table::new([
+            Column::new("IN USE"),
+            Column::new("NAME"),
+            Column::new("CLUSTER"),
+            Column::breaks("ADDRESSES"),
+        ]);
+        for one in &reply.contexts {
+            let current = reply.current.as_deref() == Some(one.context.as_str());
+            table.row([
+                if current { Cell::toned(Tone::Good, "→") } else { Cell::blank() },
+                Cell::toned(Tone::Strong, &one.context),
+                Cell::new(&one.cluster),
+                Cell::new(one.addresses.join(" ")),
+            ]);
+        }
+        table.render(view)
+    })
+}
+
+fn plain(contexts: &Contexts, one: &contexts::Context) -> json::Context {
+    json::Context {
+        context: one.name.to_string(),
+        cluster: one.cluster.to_string(),
+        addresses: one.addresses.clone(),
+        identity: contexts.identity_folder(one).display().to_string(),
+        bearer: None,
+        certificate_until: None,
+    }
+}
+
+fn show(c: &mut Context<'_, '_>, contexts: &Contexts, context: &contexts::Context) -> Result<(), Stop> {
+    let now = c.clock.wall();
+    let mut shown = plain(contexts, context);
+    let identity = Material::load_dir(&contexts.identity_folder(context)).and_then(|material| material.identity(now));
+    let who = match &identity {
+        Ok(peer) => {
+            let bearer = match &peer.bearer {
+                Bearer::Operator { name } => format!("operator {name}"),
+                Bearer::Agent { region, host } => format!("agent {region}/{host}"),
+                Bearer::Coordinator { node } => format!("coordinator {node}"),
+            };
+            shown.bearer = Some(bearer.clone());
+            shown.certificate_until = Some(peer.not_after.to_string());
+            if peer.not_after > now {
+                format!("{bearer}, certificate for another {}", roughly(peer.not_after.since(now)))
+            } else {
+                format!("{bearer}, but the certificate has expired {} ago", roughly(now.since(peer.not_after)))
+            }
+        }
+        Err(e) => format!("nobody: {}", Chain(e)),
+    };
+    c.show::<_, json::Context>(shown, |shown, view| {
+        let mut out = String::new();
+        hang(&mut out, view, "", &shown.context);
+        let lines = [
+            ("cluster", shown.cluster.clone()),
+            ("addresses", shown.addresses.join(" ")),
+            ("you", who),
+            ("key", shown.identity.clone()),
+        ];
+        let lines: Vec<_> = lines.into_iter().map(|(label, text)| (label.to_owned(), text)).collect();
+        labelled(&mut out, view, 2, &lines, &[]);
+        out
+    })
+}

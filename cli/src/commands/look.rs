@@ -1,0 +1,88 @@
+//! The commands that only look.
+
+use holdfast_proto::v1::{
+    self, apps_client::AppsClient, fleet_client::FleetClient, operations_client::OperationsClient,
+};
+use holdfast_types::AppName;
+
+use super::Context;
+use crate::{
+    connect::Client,
+    console::Stop,
+    errors::{Exit, Intent},
+    render::{json, lists, operation, status, why},
+};
+
+pub(super) async fn status(c: &mut Context<'_, '_>, client: &mut Client, exit_code: bool) -> Result<Exit, Stop> {
+    let reply = client
+        .call("holdfast status", Intent::Read, |ch| async { FleetClient::new(ch).status(v1::StatusRequest {}).await })
+        .await?;
+    let needs_someone = !reply.attention.is_empty();
+    c.show::<_, json::Status>(reply, status::status)?;
+    Ok(if exit_code && needs_someone { Exit::Changes } else { Exit::Done })
+}
+
+pub(super) async fn why(c: &mut Context<'_, '_>, client: &mut Client, app: &AppName) -> Result<Exit, Stop> {
+    let asked = format!("holdfast why {app}");
+    let reply = client
+        .call(&asked, Intent::Read, |ch| async {
+            FleetClient::new(ch).why(v1::WhyRequest { app: app.to_string() }).await
+        })
+        .await?;
+    c.show::<_, json::Why>(reply, why::why)?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn hosts(c: &mut Context<'_, '_>, client: &mut Client) -> Result<Exit, Stop> {
+    let reply = client
+        .call("holdfast hosts", Intent::Read, |ch| async { FleetClient::new(ch).hosts(v1::HostsRequest {}).await })
+        .await?;
+    c.show::<_, json::Hosts>(reply, |r, view| lists::hosts(&r.hosts, view))?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn regions(c: &mut Context<'_, '_>, client: &mut Client) -> Result<Exit, Stop> {
+    let reply = client
+        .call("holdfast regions", Intent::Read, |ch| async {
+            FleetClient::new(ch).regions(v1::RegionsRequest {}).await
+        })
+        .await?;
+    c.show::<_, json::Regions>(reply, |r, view| lists::regions(&r.regions, view))?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn apps(c: &mut Context<'_, '_>, client: &mut Client) -> Result<Exit, Stop> {
+    let reply = client
+        .call("holdfast apps", Intent::Read, |ch| async { AppsClient::new(ch).list(v1::ListAppsRequest {}).await })
+        .await?;
+    c.show::<_, json::Apps>(reply, |r, view| lists::apps(&r.apps, view))?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn operations(
+    c: &mut Context<'_, '_>,
+    client: &mut Client,
+    app: Option<&AppName>,
+    limit: u32,
+) -> Result<Exit, Stop> {
+    let request = v1::ListOperationsRequest { app: app.map(ToString::to_string).unwrap_or_default(), limit };
+    let reply = client
+        .call("holdfast operations list", Intent::Read, |ch| {
+            let request = request.clone();
+            async { OperationsClient::new(ch).list(request).await }
+        })
+        .await?;
+    c.show::<_, json::Operations>(reply, |r, view| operation::list(&r.operations, view))?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn operation(c: &mut Context<'_, '_>, client: &mut Client, number: u64) -> Result<Exit, Stop> {
+    let asked = format!("holdfast operations show {number}");
+    let reply = client
+        .call(&asked, Intent::Read, |ch| async {
+            OperationsClient::new(ch).get(v1::GetOperationRequest { number }).await
+        })
+        .await?;
+    c.show::<_, json::OneOperation>(reply, operation::show)?;
+    Ok(Exit::Done)
+}

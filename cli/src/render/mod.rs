@@ -1,0 +1,15 @@
+//! From replies to text and JSON. Everything here is a pure function of the reply and the [`text::View`].
+
+pub mod apply;
+pub mod json;
+pub mod lists;
+pub mod operation;
+pub mod progress;
+pub mod status;
+pub mod table;
+pub mod text;
+pub mod why;
+pub mod wire;
+
+#[cfg(test)]
+pub mod samples;

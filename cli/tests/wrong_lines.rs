@@ -1,0 +1,110 @@
+//! Wrong command lines: each is told in one error of at most five lines that ends with what to type next, and ends with
+//! the code that is true.
+
+use std::process::{Command, Output, Stdio};
+
+fn holdfast(args: &[&str], home: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(args)
+        .env_clear()
+        .env("HOME", home)
+        .stdin(Stdio::null())
+        .output()
+        .expect("holdfast starts")
+}
+
+#[test]
+fn a_wrong_command_line_is_told_in_five_lines_with_the_next_command() {
+    let home = tempfile::tempdir().expect("a folder");
+    let home = home.path().to_str().expect("a path of text");
+    let wrong: &[(&[&str], &str)] = &[
+        (&["stauts"], "has no command stauts"),
+        (&["switchover", "shop"], "has no command switchover"),
+        (&["--colour"], "takes no flag --colour"),
+        (&["status", "--verbose"], "status takes no flag --verbose"),
+        (&["status", "shop"], "status takes no argument shop"),
+        (&["why"], "why needs <APP>"),
+        (&["why", "Shop_1"], "\"Shop_1\" is no app name"),
+        (&["why", "a", "b"], "why takes no argument b"),
+        (&["failover", "shop"], "failover needs --to <REGION>"),
+        (&["failover", "--to", "us-west"], "failover needs <APP>"),
+        (&["failover", "shop", "--to"], "--to <REGION> needs a value"),
+        (&["failover", "shop", "--to", "US"], "\"US\" is no region name"),
+        (&["failover", "shop", "--to", "us-west", "--to", "us-east"], "is there twice"),
+        (&["failover", "shop", "--to", "us-west", "--progress", "fancy"], "it is tty, plain or json"),
+        (&["operations"], "needs a command: list, show, watch or abort"),
+        (&["operations", "show"], "operations show needs <N>"),
+        (&["operations", "show", "0"], "0 is not in"),
+        (&["operations", "show", "last"], "last"),
+        (&["operations", "abort", "41"], "operations abort needs --reason <TEXT>"),
+        (&["operations", "abort", "41", "--reason", ""], "--reason <TEXT> needs a value"),
+        (&["operations", "list", "--limit", "0"], "0 is not in"),
+        (&["apply"], "apply needs --file <FILE>"),
+        (&["apply", "-f", "x.yaml", "--if-revision", "-1"], "takes no flag -1"),
+        (&["plan", "x.yaml"], "plan"),
+        (&["token"], "needs a command: create, list or revoke"),
+        (&["token", "create"], "token create needs --region <REGION>"),
+        (&["token", "create", "--region", "us", "--valid", "1 day"], "is no span of time"),
+        (&["token", "create", "--region", "us", "--uses", "0"], "0 is not in"),
+        (&["hosts", "revoke", "use-db1"], "hosts revoke needs --reason <TEXT>"),
+        (&["context", "use"], "context use needs <NAME>"),
+        (&["status", "-o", "yaml"], "it is table or json"),
+        (&["status"], "no cluster is known here"),
+        (&["status", "--context", "prod"], "no cluster is known here"),
+        (&["context", "use", "prod"], "no cluster is known here"),
+    ];
+    for (args, says) in wrong {
+        let ended = holdfast(args, home);
+        let err = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{args:?}: {err}");
+        assert!(ended.stdout.is_empty(), "{args:?}");
+        assert!(err.starts_with("error: ") && err.matches("error:").count() == 1, "{args:?}: {err}");
+        assert!(err.contains(says), "{args:?} does not say {says:?}: {err}");
+        assert!(err.lines().count() <= 5, "{args:?}: {err}");
+        assert!(err.contains("\n  next ") && err.contains("holdfast"), "{args:?}: {err}");
+        assert!(!err.contains('\x1b'), "{args:?}: colours without a terminal: {err}");
+    }
+}
+
+#[test]
+fn no_command_shows_the_overview_but_is_no_success() {
+    let ended = holdfast(&[], "/nonexistent");
+    assert_eq!(ended.status.code(), Some(1));
+    let err = String::from_utf8_lossy(&ended.stderr);
+    assert!(err.contains("Look\n") && err.contains("Keep\n") && !err.contains('\x1b'), "{err}");
+    let ended = holdfast(&["--help"], "/nonexistent");
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("Declare\n"));
+}
+
+#[test]
+fn flags_can_come_from_the_environment() {
+    let ended = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["context", "list"])
+        .env_clear()
+        .env("HOLDFAST_CONTEXTS_FILE", "/nonexistent/contexts.toml")
+        .env("HOLDFAST_OUTPUT", "json")
+        .output()
+        .expect("holdfast starts");
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&ended.stdout),
+        "{\n  \"schema\": 1,\n  \"current\": null,\n  \"contexts\": []\n}\n"
+    );
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["context", "list"])
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("holdfast starts");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
