@@ -2,8 +2,12 @@
 //! move, and how the replicated state changes. No tokio, no sockets, no clock reads: time comes in as a value.
 
 pub mod change;
+pub mod counter;
 pub mod engine;
+pub mod gate;
 pub mod grants;
 pub mod plan;
 pub mod records;
+pub mod rounds;
 pub mod state;
+pub mod verdict;
