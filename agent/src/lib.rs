@@ -1,1 +1,4 @@
-//! placeholder
+//! The agent: one on every host.
+
+pub mod checks;
+pub mod exec;

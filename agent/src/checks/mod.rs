@@ -1,0 +1,239 @@
+//! Checks: one probe each, and what it saw.
+//!
+//! A check that could not run is no observation: it says nothing about what it was to look at. So a fault of ours (a
+//! bad URL, a refused password, no file descriptors left) is told apart from a fault of the service's. Whatever hangs,
+//! a check has ended at its timeout.
+
+mod http;
+mod postgres;
+mod tcp;
+
+use std::{fmt, io, time::Duration};
+
+use holdfast_shared::error::Chain;
+use holdfast_types::{Lsn, spec::PostgresExpect, time::span};
+
+use crate::exec::{
+    Until,
+    postgres::{Login, SystemId, Timeline},
+};
+
+/// What to look at.
+#[derive(Debug, Clone)]
+pub enum Check {
+    /// Whether a port accepts connections.
+    Tcp {
+        /// Name or address.
+        address: String,
+        /// The port.
+        port: u16,
+    },
+    /// Whether a GET is answered with this status. Redirects are not followed.
+    Http {
+        /// The URL.
+        url: String,
+        /// The status.
+        expect: u16,
+    },
+    /// Whether a PostgreSQL takes writes, or follows its primary.
+    Postgres {
+        /// Where and as whom.
+        login: Login,
+        /// Which of the two.
+        expect: PostgresExpect,
+    },
+}
+
+/// What came of a check.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// All is as expected.
+    Ok {
+        /// What was seen.
+        evidence: Evidence,
+    },
+    /// It was looked at and is not as expected.
+    Failing {
+        /// Why, for people.
+        why: String,
+        /// What was seen all the same: a standby that lost its primary still tells how far it came.
+        evidence: Option<Evidence>,
+    },
+    /// It could not be looked at: this is no observation.
+    CouldNotRun {
+        /// Why, for people, with what to do.
+        why: String,
+    },
+}
+
+/// What was seen. Its text is one short line.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Evidence {
+    /// The port accepted a connection.
+    Connected,
+    /// The server answered.
+    Http {
+        /// With this status.
+        status: u16,
+    },
+    /// A marker was committed.
+    Wrote {
+        /// Which cluster.
+        system: Option<SystemId>,
+        /// On which timeline.
+        timeline: Timeline,
+        /// Where the marker is.
+        lsn: Lsn,
+    },
+    /// A standby told where it stands.
+    Follows {
+        /// Which cluster.
+        system: Option<SystemId>,
+        /// On which timeline.
+        timeline: Timeline,
+        /// Safely stored.
+        received: Lsn,
+        /// Replayed.
+        replayed: Lsn,
+        /// Whether it streams from a primary.
+        streaming: bool,
+        /// Where it streams from.
+        sender_host: Option<String>,
+        /// Time since its sender last said anything.
+        last_message_age: Option<Duration>,
+    },
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("accepts connections"),
+            Self::Http { status } => write!(f, "answers {status}"),
+            Self::Wrote { timeline, lsn, .. } => write!(f, "committed a marker at {lsn}, timeline {timeline}"),
+            Self::Follows { timeline, received, replayed, streaming, sender_host, last_message_age, .. } => {
+                write!(f, "received {received}, replayed {replayed}, timeline {timeline}")?;
+                if !streaming {
+                    return f.write_str(", not streaming");
+                }
+                write!(f, ", streaming from {}", sender_host.as_deref().unwrap_or("its primary"))?;
+                last_message_age.map_or(Ok(()), |age| write!(f, ", last message {} ago", span(age)))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok { evidence } => write!(f, "{evidence}"),
+            Self::Failing { why, .. } => f.write_str(why),
+            Self::CouldNotRun { why } => write!(f, "could not run: {why}"),
+        }
+    }
+}
+
+impl Outcome {
+    fn failing(why: impl Into<String>) -> Self {
+        Self::Failing { why: why.into(), evidence: None }
+    }
+
+    fn could_not_run(why: impl Into<String>) -> Self {
+        Self::CouldNotRun { why: why.into() }
+    }
+}
+
+/// Runs checks. Holds what is costly to make; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Runner {
+    /// Nothing when the host's trust store cannot be loaded: only the checks that need it then cannot run.
+    http: Result<reqwest::Client, String>,
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Runner {
+    /// Loads the host's trust store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { http: http::client().map_err(|e| Chain(&e).to_string()) }
+    }
+
+    /// Runs one check, for at most `timeout`.
+    pub async fn run(&self, check: &Check, timeout: Duration) -> Outcome {
+        let until = Until::after(timeout);
+        let ran = async {
+            match check {
+                Check::Tcp { address, port } => tcp::run(address, *port).await,
+                Check::Http { url, expect } => http::run(&self.http, url, *expect).await,
+                Check::Postgres { login, expect } => postgres::run(login, *expect, until).await,
+            }
+        };
+        match until.limit(ran).await {
+            Ok(outcome) => outcome,
+            Err(_) => Outcome::failing(format!("no answer within {}", span(timeout))),
+        }
+    }
+}
+
+/// Whether an error of the socket layer is this host's own: out of descriptors, memory, ports, or forbidden.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const OURS: [Errno; 8] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::ADDRNOTAVAIL,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::AFNOSUPPORT,
+    ];
+    error.raw_os_error().is_some_and(|code| OURS.iter().any(|e| e.raw_os_error() == code))
+}
+
+/// The first error of the socket layer among an error and its causes.
+fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        // An I/O error made of another error is only a wrapping.
+        match e.downcast_ref::<io::Error>() {
+            Some(io) if io.raw_os_error().is_some() => return Some(io),
+            Some(_) | None => next = e.source(),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_is_one_short_line() {
+        let follows = |streaming| Evidence::Follows {
+            system: None,
+            timeline: Timeline(2),
+            received: Lsn(0x300),
+            replayed: Lsn(0x200),
+            streaming,
+            sender_host: Some("10.10.1.11".into()),
+            last_message_age: Some(Duration::from_millis(1_500)),
+        };
+        let expected = "received 0/300, replayed 0/200, timeline 2, streaming from 10.10.1.11, last message 1.5 s ago";
+        assert_eq!(follows(true).to_string(), expected);
+        assert_eq!(follows(false).to_string(), "received 0/300, replayed 0/200, timeline 2, not streaming");
+        let wrote = Evidence::Wrote { system: None, timeline: Timeline(3), lsn: Lsn(0x10) };
+        assert_eq!(Outcome::Ok { evidence: wrote }.to_string(), "committed a marker at 0/10, timeline 3");
+    }
+
+    #[test]
+    fn only_faults_of_this_host_are_ours() {
+        assert!(is_ours(&io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error())));
+        assert!(!is_ours(&io::Error::from_raw_os_error(rustix::io::Errno::CONNREFUSED.raw_os_error())));
+        assert!(!is_ours(&io::Error::other("odd")));
+    }
+}

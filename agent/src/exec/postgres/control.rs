@@ -1,0 +1,127 @@
+//! What a stopped PostgreSQL says of itself: pg_controldata.
+
+use std::path::{Path, PathBuf};
+
+use holdfast_types::{Lsn, spec::RunBy};
+
+use super::{Postgres, SystemId, Timeline};
+use crate::exec::{Until, child::Run};
+
+/// The control file, as far as it is needed here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// Which cluster.
+    pub system: SystemId,
+    /// What it last was.
+    pub state: ClusterState,
+    /// Timeline of its latest checkpoint, or that up to which a standby must recover when that is later.
+    pub timeline: Timeline,
+    /// Where its latest checkpoint is.
+    pub checkpoint: Lsn,
+}
+
+/// "Database cluster state" of the control file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterState {
+    /// A primary, shut down cleanly.
+    ShutDown,
+    /// A standby, shut down cleanly.
+    ShutDownInRecovery,
+    /// A standby, running or killed.
+    InArchiveRecovery,
+    /// A primary, running or killed.
+    InProduction,
+    /// Any other: starting, recovering from a crash, shutting down.
+    Between,
+}
+
+impl Postgres {
+    /// Reads the control file. Nothing when that is not possible: for a container, or without PostgreSQL's programs.
+    pub(super) async fn control(&self, until: Until) -> Option<Control> {
+        let (program, user) = match &self.run_by {
+            RunBy::PgCtl { bin, user } => (bin.join("pg_controldata"), Some(user)),
+            RunBy::Systemd { .. } => (installed("pg_controldata", &self.data_dir), None),
+            RunBy::Container { .. } => return None,
+        };
+        let mut run = Run::new(program).arg("-D").arg(&self.data_dir);
+        if let Some(user) = user {
+            run = run.as_user(user);
+        }
+        let output = run.until(until).await.ok()?;
+        parse(&String::from_utf8_lossy(&output.stdout))
+    }
+}
+
+/// Where a program of the version that the data directory belongs to is installed; its bare name when in no known place.
+fn installed(program: &str, data_dir: &Path) -> PathBuf {
+    let version = std::fs::read_to_string(data_dir.join("PG_VERSION")).unwrap_or_default();
+    let version = version.trim();
+    [format!("/usr/lib/postgresql/{version}/bin"), format!("/usr/pgsql-{version}/bin")]
+        .iter()
+        .map(|dir| Path::new(dir).join(program))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| program.into())
+}
+
+fn parse(text: &str) -> Option<Control> {
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| line.split_once(':').filter(|(key, _)| *key == name).map(|(_, value)| value.trim()))
+    };
+    let timeline = |name| field(name).and_then(|text| text.parse::<u32>().ok());
+    Some(Control {
+        system: SystemId(field("Database system identifier")?.parse().ok()?),
+        state: match field("Database cluster state")? {
+            "shut down" => ClusterState::ShutDown,
+            "shut down in recovery" => ClusterState::ShutDownInRecovery,
+            "in archive recovery" => ClusterState::InArchiveRecovery,
+            "in production" => ClusterState::InProduction,
+            "starting up" | "shutting down" | "in crash recovery" => ClusterState::Between,
+            _ => return None,
+        },
+        timeline: Timeline(
+            timeline("Latest checkpoint's TimeLineID")?
+                .max(timeline("Min recovery ending loc's timeline").unwrap_or(0)),
+        ),
+        checkpoint: field("Latest checkpoint location")?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEXT: &str = "\
+pg_control version number:            1300
+Database system identifier:           7562140988718822211
+Database cluster state:               in archive recovery
+pg_control last modified:             Fri 20 Nov 2026 21:04:17 UTC
+Latest checkpoint location:           3A/945A1100
+Latest checkpoint's REDO location:    3A/94000028
+Latest checkpoint's TimeLineID:       4
+Min recovery ending loc's timeline:   5
+";
+
+    #[test]
+    fn the_control_file_is_read() {
+        let control = parse(TEXT).expect("readable");
+        assert_eq!(control.system, SystemId(7_562_140_988_718_822_211));
+        assert_eq!((control.state, control.timeline), (ClusterState::InArchiveRecovery, Timeline(5)));
+        assert_eq!(control.checkpoint.to_string(), "3A/945A1100");
+    }
+
+    #[test]
+    fn an_unknown_state_is_not_taken_for_another() {
+        assert_eq!(parse(&TEXT.replace("in archive recovery", "in love")), None);
+        assert_eq!(parse(&TEXT.replace("Latest checkpoint location", "Latest")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(text in ".{0,300}") {
+            parse(&text);
+        }
+    }
+}
