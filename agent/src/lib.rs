@@ -1,4 +1,40 @@
 //! The agent: one on every host.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`run()`] | everything, put together |
+//! | [`session`] | the stream with each coordinator |
+//! | [`apps`] | the committed state, as far as it concerns this host |
+//! | [`leases`] | asking for leases, fencing, starting |
+//! | [`commands`] | commands, their journal and their results |
+//! | [`proxies`] | the proxies on this host |
+//! | [`scheduler`] | when checks run |
+//! | [`executors`] | what can be done, behind one trait; [`exec`] and [`checks`] do it |
+//! | [`store`] | what is kept over a restart |
+//! | [`control`] | the socket for root on this host |
+//! | [`join`], [`renew`] | its certificate |
+//! | [`config`] | what files say |
+//! | [`wire`] | messages to values, and back |
 
+pub mod apps;
+pub mod backoff;
 pub mod checks;
+pub mod commands;
+pub mod config;
+pub mod connect;
+pub mod control;
 pub mod exec;
+pub mod executors;
+pub mod join;
+pub mod leases;
+pub mod locks;
+pub mod proxies;
+pub mod renew;
+mod run;
+pub mod scheduler;
+pub mod session;
+pub mod store;
+pub mod wire;
+
+pub use apps::Me;
+pub use run::{AgentError, Parts, run};

@@ -225,6 +225,36 @@ pub enum State {
     Released,
 }
 
+/// The right to open writers: a lease that is durably known to be held here, while nothing is being fenced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permit(Right);
+
+impl Permit {
+    /// No right.
+    pub const NONE: Self = Self(Right::None);
+
+    /// Whether a lease of exactly `generation` lives for at least `left` more. Looks at the time itself: a deadline
+    /// that nobody has noticed yet has passed too.
+    #[must_use]
+    pub fn allows(&self, generation: Generation, left: Duration, now: BootInstant) -> bool {
+        match self.0 {
+            Right::None => false,
+            Right::Ends { generation: current, deadline } => current == generation && deadline > now + left,
+            Right::Sole { generation: current, .. } => current == generation,
+        }
+    }
+
+    /// For how long it is at least given from `now`; nothing when it has no end.
+    #[must_use]
+    pub fn left(&self, now: BootInstant) -> Option<Duration> {
+        match self.0 {
+            Right::None => Some(Duration::ZERO),
+            Right::Ends { deadline, .. } => Some(now.until(deadline)),
+            Right::Sole { .. } => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     sent: BootInstant,
@@ -632,18 +662,20 @@ impl Holder {
         effects
     }
 
-    /// Whether a lease of exactly `generation` lives for at least `left` more, durably enough to open writers, and
-    /// nothing is being fenced. Looks at the time itself: a deadline that nobody has noticed yet has passed too.
+    /// What may be opened right now.
+    #[must_use]
+    pub fn permit(&self) -> Permit {
+        let generation = self.right.generation();
+        if self.fencing || self.held_stored < generation || self.fenced >= generation {
+            return Permit(Right::None);
+        }
+        Permit(self.right)
+    }
+
+    /// See [`Permit::allows`].
     #[must_use]
     pub fn allows(&self, generation: Generation, left: Duration, now: BootInstant) -> bool {
-        if self.fencing || self.held_stored < generation || self.fenced >= generation {
-            return false;
-        }
-        match self.right {
-            Right::None => false,
-            Right::Ends { generation: current, deadline } => current == generation && deadline > now + left,
-            Right::Sole { generation: current, .. } => current == generation,
-        }
+        self.permit().allows(generation, left, now)
     }
 
     /// When [`Self::tick`] must be called next.
@@ -699,6 +731,12 @@ impl Holder {
     #[must_use]
     pub fn wish(&self) -> Option<Wish> {
         self.wish
+    }
+
+    /// Writers were stopped by a fence here, and not started since.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.stopped
     }
 
     fn sole_row_gone(&mut self, generation: Generation) {

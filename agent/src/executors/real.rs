@@ -1,0 +1,207 @@
+//! The executors of a real host.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use holdfast_agent_core::duties::Probe;
+use holdfast_shared::{error::Chain, files};
+use holdfast_types::{Credential, spec::Writer};
+
+use super::{Cut, ExecError, Executors, Probed, Seen};
+use crate::{
+    checks::{Check, Evidence, Outcome, Runner},
+    exec::{
+        haproxy::{Admin, Haproxy},
+        postgres::{Conninfo, Login, Look, Password, Postgres, State},
+    },
+};
+
+/// A credential is a line.
+const CREDENTIAL_BYTES_MAX: u64 = 4_096;
+/// For the look that follows something that was done.
+const LOOK_AFTER: Duration = Duration::from_secs(2);
+
+/// Speaks to PostgreSQL, HAProxy and the network.
+#[derive(Debug)]
+pub struct RealExecutors {
+    docker_socket: Option<PathBuf>,
+    /// Where credentials lie, by their names; the first folder that has one counts.
+    credentials: Vec<PathBuf>,
+    runner: Runner,
+}
+
+impl RealExecutors {
+    /// With Docker at `docker_socket` (default: Docker's own), and credentials in these folders.
+    #[must_use]
+    pub fn new(docker_socket: Option<PathBuf>, credentials: Vec<PathBuf>) -> Self {
+        Self { docker_socket, credentials, runner: Runner::new() }
+    }
+
+    fn password(&self, name: &Credential) -> Result<Password, ExecError> {
+        for folder in &self.credentials {
+            match files::read_text(&folder.join(name.as_str()), CREDENTIAL_BYTES_MAX) {
+                Ok(text) => return Ok(Password::new(text.trim_end_matches(['\r', '\n']))),
+                Err(e) if e.is_missing() => {}
+                Err(e) => return Err(ExecError(Chain(&e).to_string())),
+            }
+        }
+        let looked: Vec<_> = self.credentials.iter().map(|folder| folder.display().to_string()).collect();
+        Err(ExecError(format!("credential {name} is not on this host; put it into {}", looked.join(" or "))))
+    }
+
+    fn postgres(&self, writer: &Writer) -> Result<Postgres, ExecError> {
+        let password = writer.login.password.as_ref().map(|name| self.password(name)).transpose()?;
+        Ok(Postgres::of_writer(writer, password, self.docker_socket.clone()))
+    }
+
+    /// For stopping: a password that is missing keeps nobody from killing.
+    fn postgres_to_stop(&self, writer: &Writer) -> Postgres {
+        self.postgres(writer).unwrap_or_else(|_| Postgres::of_writer(writer, None, self.docker_socket.clone()))
+    }
+
+    fn login(&self, writer: &Writer) -> Result<Login, ExecError> {
+        Ok(self.postgres(writer)?.login().clone())
+    }
+}
+
+fn failed(error: impl std::error::Error + 'static) -> ExecError {
+    ExecError(Chain(&error).to_string())
+}
+
+fn seen(look: &Look) -> Seen {
+    let mut seen = Seen {
+        running: look.running(),
+        in_recovery: look.in_recovery(),
+        accepts_writes: look.accepts_writes(),
+        timeline: look.timeline.map_or(0, |timeline| timeline.0),
+        system: look.system.map_or(0, |system| system.0),
+        text: look.to_string(),
+        ..Seen::default()
+    };
+    match &look.state {
+        State::Down { .. } | State::Mute { .. } => {}
+        State::Primary { current } => seen.lsn = *current,
+        State::Standby { received, replayed, receiver } => {
+            seen.lsn = *received;
+            seen.replayed = *replayed;
+            if let Some(receiver) = receiver {
+                seen.streaming = receiver.streaming;
+                seen.sender.clone_from(&receiver.sender_host);
+                seen.last_message_age = receiver.last_message_age;
+            }
+        }
+    }
+    seen
+}
+
+fn seen_of(evidence: &Evidence) -> Option<Seen> {
+    match evidence {
+        Evidence::Connected | Evidence::Http { .. } => None,
+        Evidence::Wrote { system, timeline, lsn } => Some(Seen {
+            running: true,
+            in_recovery: Some(false),
+            accepts_writes: true,
+            timeline: timeline.0,
+            lsn: *lsn,
+            system: system.map_or(0, |system| system.0),
+            text: evidence.to_string(),
+            ..Seen::default()
+        }),
+        Evidence::Follows { system, timeline, received, replayed, streaming, sender_host, last_message_age } => {
+            Some(Seen {
+                running: true,
+                in_recovery: Some(true),
+                accepts_writes: false,
+                streaming: *streaming,
+                timeline: timeline.0,
+                lsn: *received,
+                replayed: *replayed,
+                system: system.map_or(0, |system| system.0),
+                last_message_age: *last_message_age,
+                sender: sender_host.clone(),
+                text: evidence.to_string(),
+            })
+        }
+    }
+}
+
+#[async_trait]
+impl Executors for RealExecutors {
+    async fn look(&self, writer: &Writer, within: Duration) -> Result<Seen, ExecError> {
+        Ok(seen(&self.postgres(writer)?.look(within).await.map_err(failed)?))
+    }
+
+    async fn fence(&self, writer: &Writer, within: Duration) -> Result<String, ExecError> {
+        Ok(self.postgres_to_stop(writer).fence(within).await.map_err(failed)?.to_string())
+    }
+
+    async fn start_primary(&self, writer: &Writer, within: Duration) -> Result<Seen, ExecError> {
+        Ok(seen(&self.postgres(writer)?.start_primary(within).await.map_err(failed)?))
+    }
+
+    async fn promote(&self, writer: &Writer, within: Duration) -> Result<Seen, ExecError> {
+        let postgres = self.postgres(writer)?;
+        let promoted = postgres.promote(within).await.map_err(failed)?;
+        Ok(Seen {
+            running: true,
+            in_recovery: Some(false),
+            accepts_writes: true,
+            timeline: promoted.timeline.0,
+            lsn: promoted.lsn,
+            text: format!("primary on timeline {} at {}", promoted.timeline, promoted.lsn),
+            ..Seen::default()
+        })
+    }
+
+    async fn cut(&self, writer: &Writer, within: Duration) -> Result<Cut, ExecError> {
+        let postgres = self.postgres(writer)?;
+        let cut = postgres.cut_receiver(within).await.map_err(failed)?;
+        let look = postgres.look(LOOK_AFTER).await.map_err(failed)?;
+        Ok(Cut { conninfo: cut.conninfo.map(|conninfo| conninfo.expose().to_owned()), seen: seen(&look) })
+    }
+
+    async fn reconnect(&self, writer: &Writer, conninfo: &str, within: Duration) -> Result<(), ExecError> {
+        self.postgres(writer)?.reconnect(&Conninfo::new(conninfo), within).await.map_err(failed)
+    }
+
+    async fn probe(&self, probe: &Probe, timeout: Duration) -> Probed {
+        let check = match probe {
+            Probe::Tcp { address, port } => Check::Tcp { address: address.clone(), port: *port },
+            Probe::Http { url, expect_status } => Check::Http { url: url.clone(), expect: *expect_status },
+            Probe::Postgres { writer, expect } => match self.login(writer) {
+                Ok(login) => Check::Postgres { login, expect: *expect },
+                Err(e) => return Probed::CouldNotRun { text: e.0 },
+            },
+        };
+        let outcome = self.runner.run(&check, timeout).await;
+        let text = outcome.to_string();
+        match outcome {
+            Outcome::Ok { evidence } => Probed::Ok { text, seen: seen_of(&evidence) },
+            Outcome::Failing { evidence, .. } => Probed::Failing { text, seen: evidence.as_ref().and_then(seen_of) },
+            Outcome::CouldNotRun { .. } => Probed::CouldNotRun { text },
+        }
+    }
+
+    async fn servers(
+        &self,
+        socket: &Path,
+        backend: &str,
+        within: Duration,
+    ) -> Result<BTreeMap<String, bool>, ExecError> {
+        let states = Haproxy::new(socket).states(backend, within).await.map_err(failed)?;
+        // Whatever is not surely in maintenance may get connections.
+        Ok(states.into_iter().map(|server| (server.name, server.state != Admin::Maintenance)).collect())
+    }
+
+    async fn open_only(&self, socket: &Path, backend: &str, server: &str, within: Duration) -> Result<(), ExecError> {
+        Haproxy::new(socket).open_only(backend, server, within).await.map(|_| ()).map_err(failed)
+    }
+
+    async fn close_all(&self, socket: &Path, backend: &str, within: Duration) -> Result<(), ExecError> {
+        Haproxy::new(socket).close_all(backend, within).await.map(|_| ()).map_err(failed)
+    }
+}

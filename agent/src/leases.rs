@@ -1,0 +1,742 @@
+//! Leases: one task that owns every app's [`Holder`], asks, fences and starts.
+//!
+//! Nothing on the way of a renewal waits for a disk: the note in `/run` is on tmpfs, and what must be durable is
+//! written by a task of its own, in order, which says when it is. The timer looks at the boot clock at least each
+//! [`LOOK_AT_CLOCK`], because the runtime's timers stand still while a machine is suspended.
+
+mod notes;
+mod stream;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use holdfast_agent_core::{
+    lease::{Effect, Fact, FencingReleased, Holder, Permit, State, Taken, Terms},
+    record::Record,
+};
+use holdfast_proto::v1;
+use holdfast_shared::{clock::SharedClock, error::Chain};
+use holdfast_types::{AppName, BootInstant, Generation, time::span};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use notes::Notes;
+pub use stream::{Link, serve_link};
+
+use crate::{
+    apps::{App, Known, Me},
+    executors::Executors,
+    locks::AppLocks,
+    store::Store,
+};
+
+/// Longest the task sleeps while it owns an app.
+const LOOK_AT_CLOCK: Duration = Duration::from_millis(100);
+/// Between two looks at stopped writers: a database that is started without a lease is found within this.
+const WATCH_STOPPED: Duration = Duration::from_millis(200);
+/// Between two looks at a standby, which somebody may promote by hand. Each is a connection to the database.
+const WATCH_STANDBY: Duration = Duration::from_secs(1);
+/// Longest such a look may take.
+const WATCH_WITHIN: Duration = Duration::from_millis(500);
+/// Between two attempts to stop what would not stop.
+const FENCE_RETRY: Duration = Duration::from_millis(200);
+/// Longest that writers may take to start, crash recovery included.
+const START_WITHIN: Duration = Duration::from_secs(120);
+/// Between two attempts to write a fact.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+/// Orders that may wait for the task. Their senders wait when it is full: each is a command's, and commands are few.
+const ORDERS_MAX: usize = 64;
+/// Replies that may wait. Beyond this a reply is lost, like one on the network, and the next request brings another.
+const REPLIES_MAX: usize = 256;
+
+/// One app's lease as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// What may be opened.
+    pub permit: Permit,
+    /// For people.
+    pub state: State,
+    /// Of the lease, or the newest known.
+    pub generation: Generation,
+    /// Highest fenced durably.
+    pub fenced: Generation,
+}
+
+/// All of them.
+pub type Views = Arc<BTreeMap<AppName, View>>;
+
+#[derive(Debug)]
+enum Order {
+    AskNow(AppName),
+    Opened(AppName),
+    Fence { app: AppName, generation: Generation, done: oneshot::Sender<Result<String, String>> },
+    Release { app: AppName, done: oneshot::Sender<Result<String, String>> },
+    Resume { app: AppName, done: oneshot::Sender<Result<String, String>> },
+}
+
+/// A reply of a coordinator, or the news that one can be asked.
+#[derive(Debug)]
+pub enum Heard {
+    /// A lease stream is up; requests go there too from now on.
+    Up(usize, mpsc::Sender<v1::LeaseRequest>),
+    /// It is down.
+    Down(usize),
+    /// An answer.
+    Reply(v1::LeaseReply),
+}
+
+/// Speaks to the task.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    orders: mpsc::Sender<Order>,
+    heard: mpsc::Sender<Heard>,
+    views: watch::Receiver<Views>,
+}
+
+impl Handle {
+    /// The leases, now and whenever they change.
+    #[must_use]
+    pub fn views(&self) -> watch::Receiver<Views> {
+        self.views.clone()
+    }
+
+    /// What may be opened of an app right now.
+    #[must_use]
+    pub fn permit(&self, app: &AppName) -> Permit {
+        self.views.borrow().get(app).map_or(Permit::NONE, |view| view.permit)
+    }
+
+    /// Asks for a lease out of turn.
+    pub async fn ask_now(&self, app: &AppName) {
+        // The task is gone only when the agent ends.
+        drop(self.orders.send(Order::AskNow(app.clone())).await);
+    }
+
+    /// Writers of this app were opened under its lease.
+    pub async fn opened(&self, app: &AppName) {
+        drop(self.orders.send(Order::Opened(app.clone())).await);
+    }
+
+    /// Fences a generation; returns what was done once it is durable and nothing is left.
+    ///
+    /// # Errors
+    /// One line saying why it cannot be done here.
+    pub async fn fence(&self, app: &AppName, generation: Generation) -> Result<String, String> {
+        let app = app.clone();
+        self.order(|done| Order::Fence { app, generation, done }).await
+    }
+
+    /// Ends fencing of an app on this host.
+    ///
+    /// # Errors
+    /// One line saying why not.
+    pub async fn release(&self, app: &AppName) -> Result<String, String> {
+        let app = app.clone();
+        self.order(|done| Order::Release { app, done }).await
+    }
+
+    /// Takes fencing up again.
+    ///
+    /// # Errors
+    /// One line saying why not.
+    pub async fn resume(&self, app: &AppName) -> Result<String, String> {
+        let app = app.clone();
+        self.order(|done| Order::Resume { app, done }).await
+    }
+
+    async fn order(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Result<String, String>>) -> Order,
+    ) -> Result<String, String> {
+        let (done, answer) = oneshot::channel();
+        let ending = || "the agent is ending".to_owned();
+        self.orders.send(order(done)).await.map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?
+    }
+
+    /// Where streams bring what they hear.
+    #[must_use]
+    pub fn heard(&self) -> mpsc::Sender<Heard> {
+        self.heard.clone()
+    }
+}
+
+/// What the task needs.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who we are.
+    pub me: Me,
+    /// Time.
+    pub clock: SharedClock,
+    /// The disk.
+    pub store: Store,
+    /// The notes in `/run`.
+    pub notes: Notes,
+    /// What stops and starts writers.
+    pub executors: Arc<dyn Executors>,
+    /// One at a time for each app.
+    pub locks: AppLocks,
+    /// The apps.
+    pub apps: watch::Receiver<Known>,
+    /// Numbers of requests start after this one.
+    pub number: u64,
+    /// The host was booted since the agent last ran.
+    pub booted: bool,
+}
+
+#[derive(Debug)]
+enum Done {
+    Fenced(AppName, String),
+    Started(AppName, bool),
+    Watched(AppName, bool),
+}
+
+struct Slot {
+    holder: Holder,
+    app: Arc<App>,
+    /// Confirmations that are waited for.
+    waiting: Vec<(Generation, oneshot::Sender<Result<String, String>>)>,
+    /// What the last fence did.
+    fence_text: String,
+    look_at: BootInstant,
+    looking: bool,
+}
+
+/// Owns all leases.
+pub struct Leases {
+    parts: Parts,
+    slots: BTreeMap<AppName, Slot>,
+    links: BTreeMap<usize, mpsc::Sender<v1::LeaseRequest>>,
+    work: JoinSet<Done>,
+    facts: mpsc::Sender<(AppName, Fact)>,
+    unwritten: VecDeque<(AppName, Fact)>,
+    stored: mpsc::Receiver<(AppName, Fact)>,
+    writer: JoinSet<()>,
+    orders: mpsc::Receiver<Order>,
+    heard: mpsc::Receiver<Heard>,
+    views: watch::Sender<Views>,
+}
+
+impl Leases {
+    /// The task and its handle. Takes over what is left of every app's lease before anything else is done.
+    pub async fn new(parts: Parts) -> Result<(Self, Handle), crate::store::StoreError> {
+        let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
+        let (heard_in, heard) = mpsc::channel(REPLIES_MAX);
+        let (views, views_out) = watch::channel(Views::default());
+        let (facts, mut to_write) = mpsc::channel::<(AppName, Fact)>(ORDERS_MAX);
+        let (wrote, stored) = mpsc::channel(ORDERS_MAX);
+        let mut writer = JoinSet::new();
+        let store = parts.store.clone();
+        writer.spawn(async move {
+            while let Some((app, fact)) = to_write.recv().await {
+                // Order matters and nothing may be left out: a full disk makes the later ones wait.
+                while let Err(e) = store.put_fact(&app, fact).await {
+                    tracing::error!(app = %app, ?fact, error = %Chain(&e), "cannot store what is known of a lease");
+                    sleep(STORE_RETRY).await;
+                }
+                if wrote.send((app, fact)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut this = Self {
+            parts,
+            slots: BTreeMap::new(),
+            links: BTreeMap::new(),
+            work: JoinSet::new(),
+            facts,
+            unwritten: VecDeque::new(),
+            stored,
+            writer,
+            orders,
+            heard,
+            views,
+        };
+        this.follow_apps().await?;
+        this.publish();
+        Ok((this, Handle { orders: orders_in, heard: heard_in, views: views_out }))
+    }
+
+    /// Whether any app's lease lives here.
+    #[must_use]
+    pub fn holds_any(&self) -> bool {
+        self.views.borrow().values().any(|view| view.permit != Permit::NONE)
+    }
+
+    /// Runs until cancelled. What is being stopped then is stopped by nobody: the next start looks again.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        loop {
+            let sleep_for = self.sleep_for();
+            // Every branch only takes something out of a channel, which loses nothing when another one wins.
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                heard = self.heard.recv() => if let Some(heard) = heard { self.hear(heard) },
+                Some((app, fact)) = self.stored.recv() => self.with(&app, |holder, now| holder.stored(fact, now)),
+                Some(done) = self.work.join_next() => match done {
+                    Ok(done) => self.finish(done),
+                    Err(e) => tracing::error!(error = %e, "work on a lease panicked"),
+                },
+                order = self.orders.recv() => if let Some(order) = order { self.take_order(order) },
+                changed = self.parts.apps.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    if let Err(e) = self.follow_apps().await {
+                        tracing::error!(error = %Chain(&e), "cannot read what is known of a lease");
+                        self.parts.apps.mark_changed();
+                        sleep(STORE_RETRY).await;
+                    }
+                }
+                () = sleep(sleep_for) => {}
+            }
+            self.tick();
+            self.publish();
+        }
+        self.work.shutdown().await;
+        // What is queued is written before the agent leaves.
+        let Self { facts, unwritten, mut writer, stored, .. } = self;
+        drop(stored);
+        for fact in unwritten {
+            if facts.send(fact).await.is_err() {
+                break;
+            }
+        }
+        drop(facts);
+        while writer.join_next().await.is_some() {}
+    }
+
+    fn now(&self) -> BootInstant {
+        self.parts.clock.boot()
+    }
+
+    fn sleep_for(&self) -> Duration {
+        let now = self.now();
+        let wakes = self.slots.values().filter_map(|slot| {
+            let watch = (slot.holder.watches() && !slot.looking).then_some(slot.look_at);
+            [slot.holder.next_wake(), watch].into_iter().flatten().min()
+        });
+        match wakes.min() {
+            Some(at) => now.until(at).min(LOOK_AT_CLOCK),
+            None => LOOK_AT_CLOCK * 10,
+        }
+    }
+
+    async fn follow_apps(&mut self) -> Result<(), crate::store::StoreError> {
+        let apps = Arc::clone(&self.parts.apps.borrow_and_update().apps);
+        for (name, app) in apps.iter() {
+            let known = self.slots.contains_key(name);
+            if app.writers_on(&self.parts.me.host).next().is_none() && !known {
+                continue;
+            }
+            if !known {
+                let (slot, effects) = self.take_over(name, app).await?;
+                self.slots.insert(name.clone(), slot);
+                self.carry_out(name, effects);
+            }
+            let wish = app.wish(&self.parts.me);
+            if let Some(slot) = self.slots.get_mut(name) {
+                slot.app = Arc::clone(app);
+            }
+            self.with(name, |holder, now| holder.desired(wish, now));
+        }
+        let gone: Vec<_> = self.slots.keys().filter(|name| !apps.contains_key(name)).cloned().collect();
+        for name in gone {
+            tracing::info!(app = %name, "this host is told of the app no more; its lease is given up and nothing is stopped");
+            self.parts.notes.clear(&name);
+            self.slots.remove(&name);
+        }
+        Ok(())
+    }
+
+    async fn take_over(&self, name: &AppName, app: &Arc<App>) -> Result<(Slot, Vec<Effect>), crate::store::StoreError> {
+        let mut kept = self.parts.store.kept(name).await?;
+        // Only what this host was told before it ended counts as known; for a new app nothing is kept.
+        kept.wish = Some(app.wish(&self.parts.me));
+        let record = self.parts.notes.read(name, &self.parts.clock.boot_id());
+        let (number, now) = (self.parts.number, self.now());
+        let (holder, effects) = Holder::start(kept, record, self.parts.booted, number, now);
+        if kept.released {
+            tracing::error!(app = %name, "fencing is released on this host; \"holdfast-agent resume {name}\" takes it up again");
+        }
+        tracing::info!(app = %name, state = ?holder.state(now), generation = %holder.generation(), fenced = %holder.fenced_durably(), "lease taken up");
+        let slot = Slot {
+            holder,
+            app: Arc::clone(app),
+            waiting: Vec::new(),
+            fence_text: String::new(),
+            look_at: now,
+            looking: false,
+        };
+        Ok((slot, effects))
+    }
+
+    fn with(&mut self, app: &AppName, input: impl FnOnce(&mut Holder, BootInstant) -> Vec<Effect>) {
+        let now = self.now();
+        if let Some(slot) = self.slots.get_mut(app) {
+            let effects = input(&mut slot.holder, now);
+            self.carry_out(app, effects);
+        }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Up(link, to) => {
+                self.links.insert(link, to);
+                let apps: Vec<_> = self.slots.keys().cloned().collect();
+                for app in apps {
+                    self.with(&app, |holder, now| holder.ask_now(now));
+                }
+            }
+            Heard::Down(link) => drop(self.links.remove(&link)),
+            Heard::Reply(reply) => self.take_reply(reply),
+        }
+    }
+
+    fn take_reply(&mut self, reply: v1::LeaseReply) {
+        let Ok(app) = AppName::new(reply.app) else {
+            tracing::warn!("a lease reply without an app's name");
+            return;
+        };
+        let terms = match reply.answer {
+            Some(v1::lease_reply::Answer::Grant(v1::Grant { sole: true, .. })) => Terms::Sole,
+            Some(v1::lease_reply::Answer::Grant(v1::Grant { lease: Some(lease), .. })) => {
+                match crate::wire::duration(&lease) {
+                    Ok(lease) => Terms::Ends(lease),
+                    Err(e) => return tracing::warn!(app = %app, error = %e, "a grant that is none"),
+                }
+            }
+            Some(v1::lease_reply::Answer::Refused(why)) => {
+                return tracing::debug!(app = %app, why = why.what, "no lease was granted");
+            }
+            Some(v1::lease_reply::Answer::Grant(_)) | None => {
+                return tracing::warn!(app = %app, "a lease reply without an answer that we know");
+            }
+        };
+        let now = self.now();
+        let Some(slot) = self.slots.get_mut(&app) else { return };
+        let before = slot.holder.generation();
+        let (taken, effects) = slot.holder.grant(reply.number, Generation(reply.generation), terms, now);
+        match taken {
+            Taken::Yes
+                if slot.holder.generation() != before || effects.iter().any(|e| matches!(e, Effect::Store(_))) =>
+            {
+                tracing::info!(app = %app, generation = reply.generation, ?terms, "lease taken");
+            }
+            Taken::Yes => {}
+            Taken::UnknownNumber | Taken::Fenced | Taken::OldGeneration | Taken::Late | Taken::NoLeases => {
+                tracing::debug!(app = %app, generation = reply.generation, ?taken, "a grant changed nothing");
+            }
+        }
+        self.carry_out(&app, effects);
+    }
+
+    fn take_order(&mut self, order: Order) {
+        match order {
+            Order::AskNow(app) => self.with(&app, |holder, now| holder.ask_now(now)),
+            Order::Opened(app) => self.with(&app, |holder, _| holder.opened()),
+            Order::Fence { app, generation, done } => {
+                let Some(slot) = self.slots.get_mut(&app) else {
+                    // Nothing of the app's writers is declared here; there is nothing to stop.
+                    drop(done.send(Err(format!("no writer of {app} is declared on this host"))));
+                    return;
+                };
+                match slot.holder.fence_ordered(generation) {
+                    Ok(effects) => {
+                        slot.waiting.push((generation, done));
+                        self.carry_out(&app, effects);
+                    }
+                    Err(e @ FencingReleased) => drop(done.send(Err(e.to_string()))),
+                }
+            }
+            Order::Release { app, done } => {
+                self.by_hand(&app, done, "fencing is released", |holder, _| holder.release())
+            }
+            Order::Resume { app, done } => {
+                self.by_hand(&app, done, "fencing is resumed", |holder, now| holder.resume(now))
+            }
+        }
+    }
+
+    fn by_hand(
+        &mut self,
+        app: &AppName,
+        done: oneshot::Sender<Result<String, String>>,
+        what: &str,
+        input: impl FnOnce(&mut Holder, BootInstant) -> Vec<Effect>,
+    ) {
+        let answer = if self.slots.contains_key(app) {
+            self.with(app, input);
+            tracing::warn!(app = %app, "{what} by hand");
+            let state = self.slots.get(app).map(|slot| slot.holder.state(self.now()));
+            Ok(format!("{what}; {app} is now {state:?} on this host"))
+        } else {
+            Err(format!("no writer of {app} is declared on this host"))
+        };
+        drop(done.send(answer));
+    }
+
+    fn finish(&mut self, done: Done) {
+        match done {
+            Done::Fenced(app, text) => {
+                tracing::warn!(app = %app, "fenced: {text}");
+                if let Some(slot) = self.slots.get_mut(&app) {
+                    slot.fence_text = text;
+                }
+                self.with(&app, Holder::fence_finished);
+            }
+            Done::Started(app, well) => self.with(&app, |holder, now| holder.start_ended(well, now)),
+            Done::Watched(app, writes) => {
+                let now = self.now();
+                if let Some(slot) = self.slots.get_mut(&app) {
+                    slot.looking = false;
+                    slot.look_at = now + if slot.holder.stopped() { WATCH_STOPPED } else { WATCH_STANDBY };
+                    if writes && slot.holder.watches() {
+                        tracing::error!(app = %app, "a database accepts writes here without a lease; it is stopped");
+                        let effects = slot.holder.stray_found();
+                        self.carry_out(&app, effects);
+                    }
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let apps: Vec<_> = self.slots.keys().cloned().collect();
+        let now = self.now();
+        for app in apps {
+            self.with(&app, Holder::tick);
+            let Some(slot) = self.slots.get_mut(&app) else { continue };
+            if slot.holder.watches() && !slot.looking && now >= slot.look_at {
+                slot.looking = true;
+                let work = watch_writers(
+                    app.clone(),
+                    Arc::clone(&slot.app),
+                    self.parts.me.clone(),
+                    Arc::clone(&self.parts.executors),
+                    slot.holder.stopped(),
+                );
+                self.work.spawn(work);
+            }
+            let mut waiting = std::mem::take(&mut slot.waiting);
+            waiting.retain(|(_, done)| !done.is_closed());
+            let (confirmed, still) = waiting.into_iter().partition(|(g, _)| slot.holder.fence_confirmed(*g));
+            slot.waiting = still;
+            for (_, done) in confirmed {
+                // The command may have run out of time; what was done stays done.
+                drop(done.send(Ok(slot.fence_text.clone())));
+            }
+        }
+        // Facts that found the queue full wait here, in order.
+        while let Some(fact) = self.unwritten.pop_front() {
+            if let Err(mpsc::error::TrySendError::Full(fact)) = self.facts.try_send(fact) {
+                self.unwritten.push_front(fact);
+                break;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, app: &AppName, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Ask(ask) => {
+                    let request = v1::LeaseRequest {
+                        app: app.to_string(),
+                        number: ask.number,
+                        generation: ask.generation.0,
+                        fenced: ask.fenced.0,
+                        counts_end: ask.counts_end,
+                    };
+                    for to in self.links.values() {
+                        // A stream that takes nothing is as good as one that is down; the next request is soon.
+                        drop(to.try_send(request.clone()));
+                    }
+                }
+                Effect::WriteRecord(record) => self.note(app, record),
+                Effect::ClearRecord => self.parts.notes.clear(app),
+                Effect::Store(fact) => self.unwritten.push_back((app.clone(), fact)),
+                Effect::Fence { within, why } => {
+                    tracing::warn!(app = %app, ?why, within = %span(within), "writers are being stopped");
+                    if let Some(slot) = self.slots.get(app) {
+                        let (app, me) = (Arc::clone(&slot.app), self.parts.me.clone());
+                        let clock = Arc::clone(&self.parts.clock);
+                        self.work.spawn(fence(app, me, Arc::clone(&self.parts.executors), clock, within));
+                    }
+                }
+                Effect::Start { generation } => {
+                    if let Some(slot) = self.slots.get(app) {
+                        let start = Start {
+                            app: Arc::clone(&slot.app),
+                            me: self.parts.me.clone(),
+                            executors: Arc::clone(&self.parts.executors),
+                            locks: self.parts.locks.clone(),
+                            clock: Arc::clone(&self.parts.clock),
+                            views: self.views.subscribe(),
+                            generation,
+                        };
+                        self.work.spawn(start.run());
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, app: &AppName, record: Record) {
+        let boot = self.parts.clock.boot_id();
+        if let Err(e) = self.parts.notes.write(app, &boot, record) {
+            // Without the note a restart of the agent fences. What is believed in memory still holds.
+            tracing::error!(app = %app, error = %e, "cannot note the lease");
+        }
+    }
+
+    fn publish(&self) {
+        let now = self.now();
+        let views: BTreeMap<_, _> = self
+            .slots
+            .iter()
+            .map(|(app, slot)| {
+                let view = View {
+                    permit: slot.holder.permit(),
+                    state: slot.holder.state(now),
+                    generation: slot.holder.generation(),
+                    fenced: slot.holder.fenced_durably(),
+                };
+                (app.clone(), view)
+            })
+            .collect();
+        self.views.send_if_modified(|old| {
+            // How much is left changes all the time and wakes nobody.
+            let same = old.len() == views.len()
+                && old.iter().zip(&views).all(|((a, x), (b, y))| {
+                    a == b
+                        && x.permit == y.permit
+                        && x.generation == y.generation
+                        && x.fenced == y.fenced
+                        && std::mem::discriminant(&x.state) == std::mem::discriminant(&y.state)
+                });
+            *old = Arc::new(views);
+            !same
+        });
+    }
+}
+
+/// Stops every writer on this host; returns when nothing is left.
+async fn fence(app: Arc<App>, me: Me, executors: Arc<dyn Executors>, clock: SharedClock, within: Duration) -> Done {
+    let began = clock.boot();
+    let writers: Vec<_> = app.writers_on(&me.host).cloned().collect();
+    let mut texts = BTreeMap::new();
+    while texts.len() < writers.len() {
+        let left: Vec<_> = writers.iter().filter(|writer| !texts.contains_key(&writer.name)).collect();
+        // All at once: each has the whole time.
+        let ended = futures_util::future::join_all(left.iter().map(|writer| executors.fence(writer, within))).await;
+        for (writer, ended) in left.into_iter().zip(ended) {
+            match ended {
+                Ok(text) => drop(texts.insert(writer.name.clone(), text)),
+                Err(e) => {
+                    let since = span(clock.boot().since(began));
+                    tracing::error!(app = %app.name, writer = %writer.name, error = %e, since, "a writer is not stopped yet");
+                }
+            }
+        }
+        if texts.len() < writers.len() {
+            sleep(FENCE_RETRY).await;
+        }
+    }
+    let took = span(clock.boot().since(began));
+    let said: Vec<_> = texts.iter().map(|(writer, text)| format!("{writer} {text}")).collect();
+    Done::Fenced(app.name.clone(), format!("{} within {took}", said.join(", ")))
+}
+
+/// Looks whether anything accepts writes that must not.
+async fn watch_writers(name: AppName, app: Arc<App>, me: Me, executors: Arc<dyn Executors>, stopped: bool) -> Done {
+    let looks = app.writers_on(&me.host).map(|writer| executors.look(writer, WATCH_WITHIN));
+    let looks = futures_util::future::join_all(looks).await;
+    let writes = looks.iter().flatten().any(|seen| seen.may_write(stopped));
+    Done::Watched(name, writes)
+}
+
+struct Start {
+    app: Arc<App>,
+    me: Me,
+    executors: Arc<dyn Executors>,
+    locks: AppLocks,
+    clock: SharedClock,
+    views: watch::Receiver<Views>,
+    generation: Generation,
+}
+
+impl Start {
+    async fn run(mut self) -> Done {
+        let name = self.app.name.clone();
+        // A command that promotes or starts goes first; then there is nothing left to do.
+        let _one_at_a_time = self.locks.lock(&name).await;
+        let work = async {
+            for writer in self.app.writers_on(&self.me.host) {
+                match self.executors.start_primary(writer, START_WITHIN).await {
+                    Ok(seen) => tracing::info!(app = %name, writer = %writer.name, "started: {}", seen.text),
+                    Err(e) => {
+                        tracing::error!(app = %name, writer = %writer.name, error = %e, "cannot start a writer");
+                        return false;
+                    }
+                }
+            }
+            true
+        };
+        let well = under_lease(&mut self.views, &self.clock, &name, self.generation, Duration::ZERO, work).await;
+        Done::Started(name, well.unwrap_or(false))
+    }
+}
+
+/// The lease was over, or gone, before or while something was opened under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no lease of generation {0} that lasts long enough")]
+pub struct NoLease(pub Generation);
+
+/// Does `work`, which opens writers, only while a lease of `generation` lives with at least `left` at the start. Drops
+/// the work when the lease goes: whatever it had begun is then fenced.
+pub(crate) async fn under_lease<T>(
+    views: &mut watch::Receiver<Views>,
+    clock: &SharedClock,
+    app: &AppName,
+    generation: Generation,
+    left: Duration,
+    work: impl Future<Output = T>,
+) -> Result<T, NoLease> {
+    let permit = |views: &watch::Receiver<Views>| views.borrow().get(app).map_or(Permit::NONE, |view| view.permit);
+    if !permit(views).allows(generation, left, clock.boot()) {
+        return Err(NoLease(generation));
+    }
+    let gone = async {
+        loop {
+            let now = clock.boot();
+            let current = permit(views);
+            if !current.allows(generation, Duration::ZERO, now) {
+                return;
+            }
+            let wait = current.left(now).unwrap_or(LOOK_AT_CLOCK).min(LOOK_AT_CLOCK);
+            tokio::select! {
+                changed = views.changed() => if changed.is_err() { return },
+                () = sleep(wait) => {}
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = gone => Err(NoLease(generation)),
+        done = work => Ok(done),
+    }
+}
+
+/// Where the notes lie, under the agent's folder in `/run`.
+#[must_use]
+pub fn notes_folder(run_dir: &std::path::Path) -> PathBuf {
+    run_dir.join("leases")
+}

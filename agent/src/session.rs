@@ -1,0 +1,419 @@
+//! The session with one coordinator: everything but leases, both ways.
+//!
+//! A session is kept with every coordinator, so that the follower's picture is warm. Nothing here decides: what comes
+//! down goes to its owner, what goes up is taken from watches, the outbox and the stream of observations. A peer that
+//! takes nothing for [`SEND_WITHIN`] is as good as gone.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use holdfast_proto::{PROTOCOL, PROTOCOL_MIN, v1, v1::agent_session_client::AgentSessionClient};
+use holdfast_shared::{clock::SharedClock, error::Chain, refusal};
+use holdfast_types::{refusal::Reason, spec, time::span};
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    task::JoinSet,
+    time::{interval, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use crate::{
+    apps::{Desk, Me},
+    backoff::Backoff,
+    commands,
+    connect::Connect,
+    executors::Executors,
+    leases::{Handle as LeaseHandle, Views},
+    proxies::Report,
+    scheduler,
+    store::Store,
+    wire::{self, Observed},
+};
+
+/// Messages that may wait to be sent. Small, so that what is sent is fresh; results and observations wait elsewhere.
+const OUTGOING_MAX: usize = 64;
+/// A peer that does not take one message in this time is given up.
+const SEND_WITHIN: Duration = Duration::from_secs(5);
+/// A coordinator welcomes at once.
+const WELCOME_WITHIN: Duration = Duration::from_secs(5);
+/// Longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Until the coordinator has said how often.
+const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(10);
+/// Shortest heartbeat that is taken from a coordinator.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
+/// A result that is not acknowledged is told again after this: the leader may have changed meanwhile.
+const RESEND: Duration = Duration::from_secs(3);
+/// Largest message, both ways.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Longest look for one request.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+
+/// What every session needs.
+#[derive(Clone)]
+pub struct Shared {
+    /// Who we are.
+    pub me: Me,
+    /// Time.
+    pub clock: SharedClock,
+    /// The outbox.
+    pub store: Store,
+    /// How to get to a coordinator.
+    pub connect: Arc<dyn Connect>,
+    /// First message of every session.
+    pub hello: v1::Hello,
+    /// Takes what should be.
+    pub desk: Desk,
+    /// Takes commands.
+    pub commands: commands::Handle,
+    /// Takes paces.
+    pub scheduler: scheduler::Handle,
+    /// Looks.
+    pub executors: Arc<dyn Executors>,
+    /// What is believed of leases.
+    pub leases: LeaseHandle,
+    /// What the proxies do.
+    pub proxies: watch::Receiver<Report>,
+    /// What is seen.
+    pub seen: broadcast::Sender<Arc<Observed>>,
+    /// What commands say.
+    pub progress: broadcast::Sender<v1::CommandProgress>,
+    /// A coordinator has said that this host is quarantined.
+    pub quarantined: Arc<AtomicBool>,
+    /// Observations that were dropped because a session did not keep up.
+    pub dropped: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+/// How a session is, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// It is up.
+    pub up: bool,
+    /// The coordinator led when it welcomed us.
+    pub leads: bool,
+    /// Why it is not up.
+    pub problem: String,
+}
+
+/// One coordinator's session.
+pub struct Session {
+    shared: Shared,
+    address: String,
+    standing: watch::Sender<Standing>,
+    backoff: Backoff,
+}
+
+impl Session {
+    /// The session and a view of it.
+    #[must_use]
+    pub fn new(shared: Shared, address: String, seed: u64) -> (Self, watch::Receiver<Standing>) {
+        let (standing, view) = watch::channel(Standing::default());
+        (Self { shared, address, standing, backoff: Backoff::new(seed, PAUSE_MAX) }, view)
+    }
+
+    /// Keeps the session up until cancelled.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let cancelled = cancel.clone();
+        // Dropping a session is like losing it: results wait in the outbox, and what was told is told again.
+        tokio::select! {
+            biased;
+            () = cancelled.cancelled() => {}
+            () = self.keep_up() => {}
+        }
+    }
+
+    async fn keep_up(&mut self) {
+        loop {
+            let ended = self.once().await;
+            let why = match ended {
+                Ok(()) => "the coordinator ended it".to_owned(),
+                Err(status) => self.describe(&status),
+            };
+            let was_up = self.standing.borrow().up;
+            let news = self.standing.borrow().problem != why;
+            if was_up || news {
+                tracing::warn!(coordinator = self.address, why, "no session");
+            }
+            self.standing.send_replace(Standing { up: false, leads: false, problem: why });
+            self.backoff.pause().await;
+        }
+    }
+
+    fn describe(&self, status: &Status) -> String {
+        if let Some(refused) = refusal::from_status(status) {
+            if Reason::from_number(refused.reason) == Some(Reason::Quarantined) {
+                self.shared.quarantined.store(true, Ordering::Relaxed);
+            }
+            return refused.what;
+        }
+        Chain(status).to_string()
+    }
+
+    async fn once(&mut self) -> Result<(), Status> {
+        let (to, stream) = mpsc::channel(OUTGOING_MAX);
+        // Taken before the session begins: nothing seen meanwhile is missed.
+        let seen = self.shared.seen.subscribe();
+        let progress = self.shared.progress.subscribe();
+        let hello = v1::from_agent::Body::Hello(self.shared.hello.clone());
+        let up = Up { to };
+        up.send(hello).await?;
+        let mut client = AgentSessionClient::new(self.shared.connect.channel(&self.address))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let late = |_| Status::deadline_exceeded(format!("no welcome within {}", span(WELCOME_WITHIN)));
+        let opened = timeout(WELCOME_WITHIN, client.session(ReceiverStream::new(stream))).await.map_err(late)?;
+        let mut from = opened?.into_inner();
+        let first = timeout(WELCOME_WITHIN, from.message()).await.map_err(late)??;
+        let Some(v1::ToAgent { body: Some(v1::to_agent::Body::Welcome(welcome)) }) = first else {
+            return Err(Status::failed_precondition("the coordinator did not begin with a welcome"));
+        };
+        if !(PROTOCOL_MIN..=PROTOCOL).contains(&welcome.protocol) {
+            let (found, min, max) = (welcome.protocol, PROTOCOL_MIN, PROTOCOL);
+            return Err(Status::failed_precondition(format!(
+                "the coordinator speaks protocol {found}, this agent {min} to {max}; upgrade the older one"
+            )));
+        }
+        self.shared.quarantined.store(false, Ordering::Relaxed);
+        tracing::info!(coordinator = self.address, leads = welcome.leads, "session is up");
+        self.standing.send_replace(Standing { up: true, leads: welcome.leads, problem: String::new() });
+        self.backoff.worked();
+        Talk { shared: &self.shared, up, sent: BTreeSet::new(), beats: 0 }
+            .run(&mut from, &welcome, seen, progress)
+            .await
+    }
+}
+
+struct Up {
+    to: mpsc::Sender<v1::FromAgent>,
+}
+
+impl Up {
+    async fn send(&self, body: v1::from_agent::Body) -> Result<(), Status> {
+        let sent = timeout(SEND_WITHIN, self.to.send(v1::FromAgent { body: Some(body) })).await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Status::unavailable("the connection is gone")),
+            Err(_) => Err(Status::unavailable(format!("the coordinator took nothing for {}", span(SEND_WITHIN)))),
+        }
+    }
+}
+
+/// A session that is up.
+struct Talk<'a> {
+    shared: &'a Shared,
+    up: Up,
+    /// Outbox numbers that this session has told since the last time everything was told again.
+    sent: BTreeSet<u64>,
+    beats: u64,
+}
+
+impl Talk<'_> {
+    async fn run(
+        mut self,
+        from: &mut Streaming<v1::ToAgent>,
+        welcome: &v1::Welcome,
+        mut seen: broadcast::Receiver<Arc<Observed>>,
+        mut progress: broadcast::Receiver<v1::CommandProgress>,
+    ) -> Result<(), Status> {
+        let every = welcome.heartbeat.as_ref().and_then(|every| wire::duration(every).ok());
+        let mut beat = interval(every.unwrap_or(HEARTBEAT_DEFAULT).max(HEARTBEAT_MIN));
+        let mut resend = interval(RESEND);
+        let mut outbox = self.shared.store.outbox_changes();
+        let mut proxies = self.shared.proxies.clone();
+        let mut views = self.shared.leases.views();
+        let mut looks: JoinSet<v1::LookReply> = JoinSet::new();
+        loop {
+            // Nothing is lost by the branches that lose: `message()` keeps a half-read message in the stream, the
+            // watches remember, the channels keep.
+            tokio::select! {
+                biased;
+                message = from.message() => match message? {
+                    Some(v1::ToAgent { body: Some(body) }) => self.take(body, &mut looks).await?,
+                    Some(v1::ToAgent { body: None }) => tracing::debug!("a message that this version does not know"),
+                    None => return Ok(()),
+                },
+                _ = beat.tick() => self.heartbeat(&views, &proxies).await?,
+                changed = views.changed() => {
+                    if changed.is_ok() {
+                        // A lease that began or ended is worth a heartbeat of its own.
+                        self.heartbeat(&views, &proxies).await?;
+                    }
+                }
+                changed = proxies.changed() => {
+                    if changed.is_ok() {
+                        self.report_proxies(&proxies).await?;
+                    }
+                }
+                _ = resend.tick() => {
+                    self.sent.clear();
+                    self.empty_outbox().await?;
+                }
+                changed = outbox.changed() => {
+                    if changed.is_ok() {
+                        self.empty_outbox().await?;
+                    }
+                }
+                Some(reply) = looks.join_next() => match reply {
+                    Ok(reply) => self.up.send(v1::from_agent::Body::Look(reply)).await?,
+                    Err(e) => tracing::error!(error = %e, "a look panicked"),
+                },
+                said = progress.recv() => {
+                    if let Ok(said) = said {
+                        self.up.send(v1::from_agent::Body::Progress(said)).await?;
+                    }
+                }
+                observed = seen.recv() => match observed {
+                    Ok(observed) => {
+                        let observation = wire::to_observation(&observed, self.shared.clock.boot());
+                        self.up.send(v1::from_agent::Body::Observation(observation)).await?;
+                    }
+                    Err(broadcast::error::RecvError::Lagged(count)) => {
+                        let total = self.shared.dropped.fetch_add(count, Ordering::Relaxed) + count;
+                        tracing::warn!(count, total, "observations were dropped: this session does not keep up");
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, body: v1::to_agent::Body, looks: &mut JoinSet<v1::LookReply>) -> Result<(), Status> {
+        match body {
+            v1::to_agent::Body::Welcome(_) => {}
+            v1::to_agent::Body::Desired(desired) => {
+                if let Err(e) = self.shared.desk.desired(&desired).await {
+                    // Without it on disk nothing may be done about it. A new session brings it again.
+                    return Err(Status::internal(format!("cannot store what should be: {}", Chain(&e))));
+                }
+            }
+            v1::to_agent::Body::Command(command) => self.shared.commands.take(command).await,
+            v1::to_agent::Body::Ack(v1::OutboxAck { number }) => {
+                self.sent.remove(&number);
+                if let Err(e) = self.shared.store.acknowledged(number).await {
+                    tracing::warn!(number, error = %Chain(&e), "cannot take a result out of the outbox");
+                }
+            }
+            v1::to_agent::Body::Look(request) => {
+                looks.spawn(look(Arc::clone(&self.shared.executors), self.shared.me.clone(), request));
+            }
+            v1::to_agent::Body::Pace(pace) => self.shared.scheduler.pace(pace).await,
+        }
+        Ok(())
+    }
+
+    async fn heartbeat(
+        &mut self,
+        views: &watch::Receiver<Views>,
+        proxies: &watch::Receiver<Report>,
+    ) -> Result<(), Status> {
+        self.beats += 1;
+        let leases = {
+            let views = views.borrow();
+            views.iter().map(|(app, view)| lease_view(app.to_string(), view)).collect()
+        };
+        let beat = v1::Heartbeat { number: self.beats, leases };
+        self.up.send(v1::from_agent::Body::Heartbeat(beat)).await?;
+        self.report_proxies(proxies).await
+    }
+
+    async fn report_proxies(&self, proxies: &watch::Receiver<Report>) -> Result<(), Status> {
+        let report = Arc::clone(&proxies.borrow());
+        if report.is_empty() {
+            return Ok(());
+        }
+        self.up.send(v1::from_agent::Body::Proxies(v1::ProxyReport { proxies: report.to_vec() })).await
+    }
+
+    async fn empty_outbox(&mut self) -> Result<(), Status> {
+        let items = match self.shared.store.outbox().await {
+            Ok(items) => items,
+            Err(e) => {
+                tracing::error!(error = %Chain(&e), "cannot read the outbox");
+                return Ok(());
+            }
+        };
+        for item in items {
+            if self.sent.insert(item.number) {
+                self.up.send(v1::from_agent::Body::Outbox(item)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lease_view(app: String, view: &crate::leases::View) -> v1::LeaseView {
+    use holdfast_agent_core::lease::State;
+    let (state, left) = match view.state {
+        State::None => (v1::LeaseState::None, None),
+        State::Ends(left) => (v1::LeaseState::Ended, wire::to_duration(left)),
+        State::Sole => (v1::LeaseState::Sole, None),
+        State::Fencing => (v1::LeaseState::Fencing, None),
+        State::Fenced => (v1::LeaseState::Fenced, None),
+        State::Released => (v1::LeaseState::Released, None),
+    };
+    v1::LeaseView { app, generation: view.generation.0, state: state.into(), left, fenced: view.fenced.0 }
+}
+
+/// Looks at the writers of a spec on this host, without changing anything.
+async fn look(executors: Arc<dyn Executors>, me: Me, request: v1::LookRequest) -> v1::LookReply {
+    let mut reply = v1::LookReply { number: request.number, writers: Vec::new(), problems: Vec::new() };
+    let spec = match spec::parse(&format!("{}.yaml", request.app), &request.spec_yaml) {
+        Ok(spec) => spec,
+        Err(e) => {
+            reply.problems.extend(e.lines());
+            return reply;
+        }
+    };
+    match spec.hosts().get(&me.host) {
+        Some(region) if *region == me.region => {}
+        Some(region) => {
+            reply.problems.push(format!("the spec puts {} into {region}, its certificate says {}", me.host, me.region))
+        }
+        None => reply.problems.push(format!("the spec does not name {}", me.host)),
+    }
+    for writer in holdfast_agent_core::duties::writers_on(&spec, &me.host) {
+        match executors.look(writer, LOOK_WITHIN).await {
+            Ok(seen) => reply.writers.push(v1::WriterFinding {
+                writer: writer.name.to_string(),
+                database: Some(wire::to_evidence(&seen)),
+                text: seen.text,
+            }),
+            Err(e) => {
+                reply.problems.push(format!("{} on {}: {e}", writer.name, me.host));
+                reply.writers.push(v1::WriterFinding { writer: writer.name.to_string(), database: None, text: e.0 });
+            }
+        }
+    }
+    for proxy in &spec.proxies {
+        let here = spec.roles_of(&me.host).contains(&proxy.on);
+        for backend in proxy.backends.keys().filter(|_| here) {
+            match executors.servers(&proxy.socket, backend, LOOK_WITHIN).await {
+                Ok(servers) => {
+                    for region in spec.regions.iter().filter(|region| !servers.contains_key(region.name.as_str())) {
+                        reply.problems.push(format!(
+                            "backend {backend} on {} has no server {}; it needs one for each region, named as the region",
+                            me.host, region.name
+                        ));
+                    }
+                }
+                Err(e) => reply.problems.push(format!("{backend} on {}: {e}", me.host)),
+            }
+        }
+    }
+    reply
+}
