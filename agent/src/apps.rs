@@ -90,18 +90,19 @@ pub struct Known {
 #[derive(Debug, Clone)]
 pub struct Desk {
     store: Store,
+    region: RegionName,
     // Two coordinators may speak at once; one entry is made durable and published before the next is looked at.
     owner: Arc<Mutex<()>>,
     known: watch::Sender<Known>,
 }
 
 impl Desk {
-    /// Starts with what the disk says.
+    /// Starts with what the disk says, for a host of `region`.
     #[must_use]
-    pub fn new(store: Store, stored: Vec<v1::DesiredApp>) -> Self {
+    pub fn new(store: Store, region: RegionName, stored: Vec<v1::DesiredApp>) -> Self {
         let mut apps = BTreeMap::new();
         for desired in stored {
-            match wire::app(&desired) {
+            match wire::app(&desired, &region) {
                 Ok(app) => {
                     apps.insert(app.name.clone(), Arc::new(app));
                 }
@@ -110,7 +111,7 @@ impl Desk {
             }
         }
         let (known, _) = watch::channel(Known { apps: Arc::new(apps), fresh: false });
-        Self { store, owner: Arc::default(), known }
+        Self { store, region, owner: Arc::default(), known }
     }
 
     /// The apps, now and whenever they change.
@@ -136,7 +137,7 @@ impl Desk {
         let mut new = BTreeMap::new();
         let mut bodies = BTreeMap::new();
         for entry in &desired.apps {
-            let app = match wire::app(entry) {
+            let app = match wire::app(entry, &self.region) {
                 Ok(app) => app,
                 Err(e) => {
                     tracing::error!(app = entry.app, error = %e, "cannot follow the committed state of an app");

@@ -98,7 +98,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
     let boot = parts.clock.boot_id();
     let (store, life) = Store::open(parts.db.clone(), &boot).await?;
     tracing::info!(host = %parts.me.host, region = %parts.me.region, starts = life.starts, booted = life.booted, "agent starts");
-    let desk = Desk::new(store.clone(), store.desired().await?);
+    let desk = Desk::new(store.clone(), parts.me.region.clone(), store.desired().await?);
     let locks = AppLocks::default();
     let notes = Notes::new(notes_folder(&parts.run_dir)).map_err(AgentError::Notes)?;
 

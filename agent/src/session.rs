@@ -373,7 +373,7 @@ fn lease_view(app: String, view: &crate::leases::View) -> v1::LeaseView {
 async fn look(executors: Arc<dyn Executors>, me: Me, request: v1::LookRequest) -> v1::LookReply {
     let mut reply = v1::LookReply { number: request.number, writers: Vec::new(), problems: Vec::new() };
     let spec = match spec::parse(&format!("{}.yaml", request.app), &request.spec_yaml) {
-        Ok(spec) => spec,
+        Ok(spec) => spec.placed_in(&me.region),
         Err(e) => {
             reply.problems.extend(e.lines());
             return reply;

@@ -46,11 +46,11 @@ pub fn to_command_id(id: CommandId) -> v1::CommandId {
     v1::CommandId { operation: id.operation.0, step: id.step, part: id.part, attempt: id.attempt }
 }
 
-/// An app as it should be.
+/// An app as it should be on a host of `region`.
 ///
 /// # Errors
 /// When a value is missing or unknown, or the spec is one this version cannot read.
-pub fn app(desired: &v1::DesiredApp) -> Result<App, Malformed> {
+pub fn app(desired: &v1::DesiredApp, region: &RegionName) -> Result<App, Malformed> {
     let name = AppName::new(&*desired.app).map_err(malformed)?;
     let spec = spec::parse(&format!("{name}.yaml"), &desired.spec_yaml).map_err(malformed)?;
     if spec.app != name {
@@ -64,7 +64,7 @@ pub fn app(desired: &v1::DesiredApp) -> Result<App, Malformed> {
         lease_ends: desired.lease_ends,
         routed: desired.routed,
         token: token(desired.token.as_ref())?,
-        spec: Arc::new(spec),
+        spec: Arc::new(spec.placed_in(region)),
         name,
     })
 }

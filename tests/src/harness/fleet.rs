@@ -36,6 +36,9 @@ pub const OUTSIDE: &str = "outside";
 /// A short command: init, join, a question to the coordinator.
 const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 
+/// Told what has been built: what it is, and a line about it.
+pub type Told<'a> = &'a mut dyn FnMut(&str, &str);
+
 /// Holdfast's programs and, in this one place, how they are called.
 #[derive(Debug, Clone)]
 pub struct Binaries {
@@ -75,8 +78,8 @@ impl Binaries {
         config: &Path,
     ) -> Program {
         let program = self.program("holdfast-coordinator", host).args(["init", "--cluster", cluster]);
-        let (address, listen) = (address.to_string(), format!("0.0.0.0:{COORDINATOR_PORT}"));
-        program.args(["--address", &address, "--listen", &listen, "--state-dir"]).arg(state).arg("--config").arg(config)
+        let address = address.to_string();
+        program.args(["--address", &address, "--listen", &address, "--state-dir"]).arg(state).arg("--config").arg(config)
     }
 
     fn coordinator_run(&self, program: &str, host: &Host, config: &Path) -> Program {
@@ -85,7 +88,8 @@ impl Binaries {
 
     fn agent_join(&self, host: &Host, address: SocketAddr, token: &str, config: &Path) -> Program {
         let program = self.program("holdfast-agent", host).args(["join", &address.to_string(), "--token", token]);
-        program.arg("--config").arg(config)
+        // Namespaces share the machine's host name.
+        program.args(["--host", &host.name, "--config"]).arg(config)
     }
 
     fn agent_run(&self, host: &Host, config: &Path) -> Program {
@@ -140,15 +144,26 @@ impl Fleet {
     /// # Errors
     /// When this machine lacks something, with the reason.
     pub fn new(label: &str) -> Result<Self> {
-        let mut net = Net::new(label)?;
+        Self::on(Net::new(label)?, &mut |_, _| {})
+    }
+
+    /// The same on a net that has no hosts yet, and tells what it builds.
+    ///
+    /// # Errors
+    /// When this machine lacks something, with the reason.
+    pub fn on(mut net: Net, told: Told<'_>) -> Result<Self> {
         let (use_db, use_web) = (net.host("use-db1")?, net.host("use-web1")?);
         let (usw_db, usw_web) = (net.host("usw-db1")?, net.host("usw-web1")?);
         let (third, client) = (net.host("eu-c1")?, net.host("client")?);
+        told("hosts", "us-east: use-db1 use-web1 · us-west: usw-db1 usw-web1 · outside both: eu-c1, client");
         let primary = PgNode::primary(&net, &use_db, "us-east")?;
+        told("postgresql", &format!("primary on use-db1, PostgreSQL {}", primary.major()));
         let standby = PgNode::standby(&net, &usw_db, "us-west", &primary, "holdfast_us_west")?;
+        told("postgresql", "standby on usw-db1, streams asynchronously");
         let backends = [Backend::postgres([&primary, &standby])];
         let (east_proxy, west_proxy) =
             (HaProxy::start(&net, &use_web, &backends)?, HaProxy::start(&net, &usw_web, &backends)?);
+        told("haproxy", "on use-web1 and usw-web1, every server in maintenance until told");
         Ok(Self {
             agents: BTreeMap::new(),
             coordinator: None,
@@ -183,12 +198,37 @@ impl Fleet {
         Ok((ledger, writers))
     }
 
-    /// Cuts a region's hosts off from all others.
+    /// Cuts a region's hosts off from all others. Where hosts are not kept apart, kills everything on them instead.
     ///
     /// # Errors
     /// When the region is unknown or nft refuses.
     pub fn cut_region(&self, name: &str) -> Result<BootInstant> {
-        self.net.cut_hosts(&self.region(name)?.hosts())
+        let region = self.region(name)?;
+        if self.net.isolates() {
+            return self.net.cut_hosts(&region.hosts());
+        }
+        let before = self.kill_host(&region.db)?;
+        self.kill_host(&region.web)?;
+        Ok(before)
+    }
+
+    /// Every host that Holdfast's programs run on.
+    #[must_use]
+    pub fn hosts(&self) -> [&Host; 5] {
+        [&self.east.db, &self.east.web, &self.west.db, &self.west.web, &self.third]
+    }
+
+    /// Kills everything that runs on a host, its database included. Returns the instant just before.
+    ///
+    /// # Errors
+    /// When something is still there after ten seconds.
+    pub fn kill_host(&self, host: &Host) -> Result<BootInstant> {
+        let before = self.net.kill(host)?;
+        // Without namespaces a database is known by its folder alone.
+        for region in [&self.east, &self.west].into_iter().filter(|r| r.db == *host) {
+            region.pg.kill_all()?;
+        }
+        Ok(before)
     }
 
     /// Where the coordinator is reached.
@@ -278,6 +318,14 @@ impl Fleet {
     /// # Errors
     /// When it does not end in time. Its exit status is in the output.
     pub fn holdfast(&self, binaries: &Binaries, args: &[&str], within: Duration) -> Result<Output> {
-        binaries.program("holdfast", &self.third).args(args).env("HOME", self.state("operator")?).run(within)
+        self.operator(binaries)?.args(args).run(within)
+    }
+
+    /// `holdfast` beside the coordinator, with the first admin's context, ready for arguments.
+    ///
+    /// # Errors
+    /// When the admin's folder cannot be made.
+    pub fn operator(&self, binaries: &Binaries) -> Result<Program> {
+        Ok(binaries.program("holdfast", &self.third).env("HOME", self.state("operator")?))
     }
 }
