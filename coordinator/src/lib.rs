@@ -1,3 +1,21 @@
-//! placeholder
+//! The coordinator: tracks the health of regions, decides, and drives every command.
+//!
+//! Deciding lives in `holdfast_coordinator_core`; here are the shells around it. [`run::run`] puts them together.
 
+pub mod api;
+pub mod authorise;
+pub mod command;
+pub mod config;
 pub mod consensus;
+pub mod decide;
+pub mod desired;
+pub mod duties;
+pub mod engine;
+pub mod fleet;
+pub mod init;
+pub mod issue;
+pub mod leases;
+pub mod replica;
+pub mod rounds;
+pub mod run;
+pub mod session;

@@ -1,0 +1,473 @@
+//! What needs a human, the most urgent first. One thing is told once: a silent host that explains why an app runs on its
+//! only copy is told there, not again by itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use holdfast_coordinator_core::{records::OperationState, verdict::Kind};
+use holdfast_proto::v1;
+use holdfast_shared::refusal::line;
+use holdfast_types::{HostName, WallTime, time::span};
+
+use super::picture::{Hosts, Picture, RegionPicture, StandbyState, silence};
+
+/// Reasons that are told of one thing; the rest stands in `holdfast why`.
+const REASONS_MAX: usize = 3;
+/// A hold lasts for one wait and a promotion. One that lasts longer than both at their longest asks for a look.
+const HELD_LONG: Duration = Duration::from_mins(3);
+
+/// Collects what needs a human.
+struct Told<'a> {
+    hosts: &'a Hosts,
+    now: WallTime,
+    /// Hosts whose silence has been told.
+    silent: BTreeSet<HostName>,
+    things: Vec<v1::Attention>,
+}
+
+/// Everything that needs a human.
+pub(super) fn attention(pictures: &[Picture], hosts: &Hosts, now: WallTime) -> Vec<v1::Attention> {
+    let mut told = Told { hosts, now, silent: BTreeSet::new(), things: Vec::new() };
+    let rules: [fn(&Picture, &mut Told<'_>); 8] =
+        [active_fails, fenced, held, released, only_copy, partly, standby_fails, degraded];
+    for rule in rules {
+        for picture in pictures {
+            rule(picture, &mut told);
+        }
+    }
+    quarantined(&mut told);
+    silent(&mut told);
+    told.things
+}
+
+impl Told<'_> {
+    fn tell(&mut self, picture: &Picture, what: String, lines: Vec<v1::Line>, next: Vec<String>) {
+        self.things.push(v1::Attention { what, lines, next, app: picture.name.to_string() });
+    }
+
+    fn silence(&mut self, host: &HostName) -> Option<String> {
+        let silence = silence(host, self.hosts, self.now)?;
+        self.silent.insert(host.clone());
+        Some(silence)
+    }
+}
+
+fn why(picture: &Picture) -> String {
+    format!("holdfast why {}", picture.name)
+}
+
+fn because(region: &RegionPicture) -> Vec<v1::Line> {
+    region.reasons.iter().take(REASONS_MAX).map(|reason| line("why", reason.clone())).collect()
+}
+
+fn watch(picture: &Picture) -> Option<String> {
+    picture.app.operation().map(|number| format!("holdfast operations watch {number}"))
+}
+
+/// The active region does not work, and what the gate says to that.
+fn active_fails(picture: &Picture, told: &mut Told<'_>) {
+    let Some(region) = picture.active() else { return };
+    let fails = region.kind == Kind::Failing || (region.counter.unhealthy && region.kind != Kind::Ok);
+    if !fails {
+        return;
+    }
+    let count = format!("{} of {} failing", region.counter.failing.min(region.failures), region.failures);
+    let how = if region.counter.unhealthy { "unhealthy" } else { "failing" };
+    let mut lines = because(region);
+    // Before that nobody has asked it about this run; while an operation runs it has answered already.
+    let gate = picture.gate.as_ref().filter(|_| region.counter.unhealthy && picture.app.operation().is_none());
+    let next = match (watch(picture), gate) {
+        (Some(watch), _) => vec![watch],
+        (None, Some(gate)) => {
+            lines.push(line("gate", gate.text.clone()));
+            if gate.next.is_empty() { vec![why(picture)] } else { gate.next.clone() }
+        }
+        (None, None) => vec![why(picture)],
+    };
+    told.tell(picture, format!("{}: {} is {how}, {count}", picture.name, region.name), lines, next);
+}
+
+/// Its writers were stopped because the lease was over, and nothing has decided where it goes on.
+fn fenced(picture: &Picture, told: &mut Told<'_>) {
+    let lease = picture.lease();
+    let stopped = matches!(lease.state, v1::LeaseState::Fencing | v1::LeaseState::Fenced);
+    if !stopped || picture.app.held() || picture.app.operation().is_some() {
+        return;
+    }
+    let hosts: Vec<&HostName> = picture
+        .leases
+        .iter()
+        .filter(|(host, seen)| picture.app.holders(picture.app.active()).contains(*host) && seen.state == lease.state)
+        .map(|(host, _)| host)
+        .collect();
+    let named = hosts.iter().map(|h| h.as_str()).collect::<Vec<_>>().join(", ");
+    let region = picture.app.active();
+    let what = format!("{} takes no writes: it is fenced on {named} ({region}), its lease ran out", picture.name);
+    let lines = vec![line("why", format!("no coordinator granted {named} a lease in time; it asks again by itself"))];
+    let mut next = vec![why(picture)];
+    next.extend(hosts.first().map(|host| format!("ssh {host} systemctl status holdfast-agent")));
+    told.tell(picture, what, lines, next);
+}
+
+/// Held for longer than any wait: nobody may write.
+fn held(picture: &Picture, told: &mut Told<'_>) {
+    if !picture.app.held() {
+        return;
+    }
+    let operation = picture.app.record.held_by;
+    let since = picture.last.as_ref().filter(|(number, _)| number.0 == operation).map(|(_, op)| WallTime(op.started_at));
+    let for_long = since.is_none_or(|since| told.now.since(since) > HELD_LONG);
+    if !for_long {
+        return;
+    }
+    let how_long = since.map(|since| format!(" for {}", span(told.now.since(since)))).unwrap_or_default();
+    let what = format!("{} is held by operation {operation}{how_long}: nobody may write", picture.name);
+    let next = vec![format!("holdfast operations show {operation}"), why(picture)];
+    told.tell(picture, what, vec![], next);
+}
+
+/// Somebody took a host's fencing away by hand.
+fn released(picture: &Picture, told: &mut Told<'_>) {
+    for (host, lease) in &picture.leases {
+        if lease.state == v1::LeaseState::Released {
+            let what = format!("{} is released on {host}: nothing is fenced there, two regions may write", picture.name);
+            told.tell(picture, what, vec![], vec![format!("ssh {host} sudo holdfast-agent resume {}", picture.name)]);
+        }
+    }
+}
+
+/// Nobody could take over.
+fn only_copy(picture: &Picture, told: &mut Told<'_>) {
+    if !picture.app.leased() || picture.app.promotable().next().is_some() || picture.app.operation().is_some() {
+        return;
+    }
+    // Not judged yet, or just about to be committed as able to take over: news in a moment.
+    let judged = picture.active().is_some_and(|r| r.kind != Kind::Unknown);
+    let follows = picture.standbys().any(|r| r.standby_state(&picture.leases) == StandbyState::Streaming);
+    if !judged || follows {
+        return;
+    }
+    let mut lines = Vec::new();
+    for region in picture.standbys() {
+        for (writer, database) in &region.databases {
+            let host = &database.host;
+            let place = format!("{writer} on {host} ({})", region.name);
+            let fenced = picture
+                .leases
+                .get(host)
+                .is_some_and(|l| matches!(l.state, v1::LeaseState::Fencing | v1::LeaseState::Fenced));
+            let text = match (told.silence(host), database.seen) {
+                (Some(silence), _) => silence,
+                (None, _) if fenced && !region.follows(database) => {
+                    format!("{place} is fenced and was not made a standby again")
+                }
+                (None, None) => format!("{place} was not seen yet"),
+                (None, Some(seen)) if !seen.in_recovery => format!("{place} is no standby: it is down, or not in recovery"),
+                (None, Some(_)) if !region.follows(database) => {
+                    format!("{place} receives nothing from {}", picture.app.active())
+                }
+                (None, Some(_)) => format!("{place} follows"),
+            };
+            lines.push(line("why", text));
+        }
+    }
+    let what = format!("{} runs on its only copy; it cannot fail over", picture.name);
+    told.tell(picture, what, lines, vec![why(picture)]);
+}
+
+/// The last operation did not do all that it should.
+fn partly(picture: &Picture, told: &mut Told<'_>) {
+    let Some((number, op)) = &picture.last else { return };
+    if op.at() == OperationState::Partly {
+        let what = format!("operation {number}, {} of {}, ended partly done", op.kind, picture.name);
+        let next = vec![format!("holdfast operations show {number}"), why(picture)];
+        told.tell(picture, what, vec![line("why", op.text.clone())], next);
+    }
+}
+
+/// One of several standbys does not work. That none does is told as running on its only copy.
+fn standby_fails(picture: &Picture, told: &mut Told<'_>) {
+    if picture.app.promotable().next().is_none() || picture.app.operation().is_some() {
+        return;
+    }
+    for region in picture.standbys() {
+        if region.kind == Kind::Failing && region.counter.unhealthy {
+            for database in region.databases.values() {
+                told.silence(&database.host);
+            }
+            let what = format!("{}: its standby in {} is unhealthy", picture.name, region.name);
+            told.tell(picture, what, because(region), vec![why(picture)]);
+        }
+    }
+}
+
+/// It serves, but not as it should.
+fn degraded(picture: &Picture, told: &mut Told<'_>) {
+    if let Some(region) = picture.active().filter(|r| r.kind == Kind::Degraded) {
+        let what = format!("{}: {} is degraded", picture.name, region.name);
+        told.tell(picture, what, because(region), vec![why(picture)]);
+    }
+}
+
+fn quarantined(told: &mut Told<'_>) {
+    for (host, picture) in told.hosts {
+        if !picture.quarantine.is_empty() {
+            told.silent.insert(host.clone());
+            told.things.push(v1::Attention {
+                what: format!("{host} ({}) is quarantined: it gets no lease and no command", picture.region),
+                lines: vec![line("why", picture.quarantine.clone())],
+                next: vec![format!("holdfast token create --region {} --replaces {host}", picture.region)],
+                app: String::new(),
+            });
+        }
+    }
+}
+
+/// Silent hosts that nothing above has told, one thing for each region.
+fn silent(told: &mut Told<'_>) {
+    let mut regions: BTreeMap<&str, Vec<&HostName>> = BTreeMap::new();
+    for (host, picture) in told.hosts {
+        if !picture.live() && !told.silent.contains(host) {
+            regions.entry(&picture.region).or_default().push(host);
+        }
+    }
+    for (region, hosts) in regions {
+        let all = told.hosts.values().filter(|h| h.region == region).count();
+        let what = match (hosts.as_slice(), all) {
+            ([host], 1) => format!("{region} is silent: {host} is not heard"),
+            (hosts, all) if hosts.len() == all => format!("{region} is silent: none of its {all} hosts is heard"),
+            ([host], _) => format!("{host} ({region}) is silent"),
+            (hosts, all) => format!("{} of {all} hosts in {region} are silent", hosts.len()),
+        };
+        let lines = hosts
+            .iter()
+            .filter_map(|host| {
+                let runs = told.hosts.get(*host).map(|h| h.roles.join(", ")).filter(|r| !r.is_empty());
+                let text = silence(host, told.hosts, told.now)?;
+                Some(line("why", runs.map_or(text.clone(), |runs| format!("{text}; it runs {runs}"))))
+            })
+            .collect();
+        let next = hosts.first().map(|host| format!("ssh {host} systemctl status holdfast-agent"));
+        told.things.push(v1::Attention {
+            what,
+            lines,
+            next: next.into_iter().chain(["holdfast hosts".to_owned()]).collect(),
+            app: String::new(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_coordinator_core::records::Operation;
+    use holdfast_types::OperationId;
+
+    use super::*;
+    use crate::{
+        api::{
+            picture::LeasePicture,
+            samples::{self, NOW},
+        },
+        fleet::Presence,
+        rounds::GateSeen,
+    };
+
+    fn silence_of(hosts: &mut Hosts, name: &str) {
+        let host: HostName = name.parse().expect("a name");
+        hosts.get_mut(&host).expect("a host").presence = Presence::Silent(WallTime(NOW.0 - 372_000));
+    }
+
+    fn lease(picture: &mut Picture, host: &str, state: v1::LeaseState) {
+        picture.leases.insert(host.parse().expect("a name"), LeasePicture { state, left: None, generation: 1 });
+    }
+
+    fn fails(picture: &mut Picture, region: usize) {
+        picture.regions[region].kind = Kind::Failing;
+        picture.regions[region].counter.failing = 3;
+        picture.regions[region].counter.unhealthy = true;
+        picture.regions[region].reasons = vec!["use-db1 is silent for 6 min 12 s".to_owned()];
+    }
+
+    fn operation(picture: &mut Picture, state: OperationState, started_ago: i64) {
+        let op = Operation {
+            kind: "failover".to_owned(),
+            state: state.into(),
+            started_at: NOW.0 - started_ago,
+            text: "route failed: usw-web1 did not answer".to_owned(),
+            ..Operation::default()
+        };
+        picture.last = Some((OperationId(41), op));
+        picture.app.record.operation = if state.ended() { 0 } else { 41 };
+    }
+
+    fn standby_gone(picture: &mut Picture) {
+        picture.app.record.promotable.clear();
+        for database in picture.regions[1].databases.values_mut() {
+            database.live = false;
+        }
+    }
+
+    #[test]
+    fn each_thing_that_needs_a_human_is_told_once_with_the_next_command() {
+        type Day = fn(&mut Picture, &mut Hosts);
+        let table: [(&str, Day, &[&str], &str); 20] = [
+            ("a good day", |_, _| {}, &[], ""),
+            (
+                "the first failing verdict",
+                |p, _| {
+                    fails(p, 0);
+                    p.regions[0].counter.unhealthy = false;
+                    p.regions[0].counter.failing = 1;
+                },
+                &["shop: us-east is failing, 1 of 3 failing"],
+                "holdfast why shop",
+            ),
+            (
+                "unhealthy, and the gate is closed",
+                |p, _| {
+                    fails(p, 0);
+                    let next = vec!["holdfast failover shop --to us-west".to_owned()];
+                    p.gate = Some(GateSeen { text: "shop will not move: assist".to_owned(), next });
+                },
+                &["shop: us-east is unhealthy, 3 of 3 failing"],
+                "holdfast failover shop --to us-west",
+            ),
+            (
+                "unhealthy, and a failover runs",
+                |p, _| {
+                    fails(p, 0);
+                    operation(p, OperationState::Running, 5_000);
+                },
+                &["shop: us-east is unhealthy, 3 of 3 failing"],
+                "holdfast operations watch 41",
+            ),
+            (
+                "well again: an old word of the gate is not told",
+                |p, _| p.gate = Some(GateSeen { text: "closed".to_owned(), next: vec![] }),
+                &[],
+                "",
+            ),
+            ("degraded", |p, _| p.regions[0].kind = Kind::Degraded, &["shop: us-east is degraded"], "holdfast why shop"),
+            ("unknown for a moment", |p, _| p.regions[0].kind = Kind::Unknown, &[], ""),
+            (
+                "fenced",
+                |p, _| lease(p, "use-db1", v1::LeaseState::Fenced),
+                &["shop takes no writes: it is fenced on use-db1 (us-east), its lease ran out"],
+                "holdfast why shop",
+            ),
+            (
+                "fenced by a failover that runs",
+                |p, _| {
+                    lease(p, "use-db1", v1::LeaseState::Fenced);
+                    operation(p, OperationState::Running, 5_000);
+                    p.app.record.held_by = 41;
+                },
+                &[],
+                "",
+            ),
+            (
+                "held for long",
+                |p, _| {
+                    operation(p, OperationState::Running, 372_000);
+                    p.app.record.held_by = 41;
+                },
+                &["shop is held by operation 41 for 6 min 12 s: nobody may write"],
+                "holdfast operations show 41",
+            ),
+            (
+                "released by hand",
+                |p, _| lease(p, "usw-db1", v1::LeaseState::Released),
+                &["shop is released on usw-db1: nothing is fenced there, two regions may write"],
+                "ssh usw-db1 sudo holdfast-agent resume shop",
+            ),
+            (
+                "its only copy, because the other host is silent",
+                |p, h| {
+                    standby_gone(p);
+                    silence_of(h, "usw-db1");
+                },
+                &["shop runs on its only copy; it cannot fail over"],
+                "holdfast why shop",
+            ),
+            (
+                "its only copy, because the old primary is fenced",
+                |p, _| {
+                    p.app.record.promotable.clear();
+                    p.regions[1].databases.values_mut().for_each(|d| d.seen = None);
+                    lease(p, "usw-db1", v1::LeaseState::Fenced);
+                },
+                &["shop runs on its only copy; it cannot fail over"],
+                "holdfast why shop",
+            ),
+            ("about to be promotable", |p, _| p.app.record.promotable.clear(), &[], ""),
+            (
+                "ended partly",
+                |p, _| operation(p, OperationState::Partly, 60_000),
+                &["operation 41, failover of shop, ended partly done"],
+                "holdfast operations show 41",
+            ),
+            ("ended well", |p, _| operation(p, OperationState::Done, 60_000), &[], ""),
+            (
+                "a standby that is unhealthy, not yet given up",
+                |p, _| fails(p, 1),
+                &["shop: its standby in us-west is unhealthy"],
+                "holdfast why shop",
+            ),
+            (
+                "one silent host",
+                |_, h| silence_of(h, "usw-web1"),
+                &["usw-web1 (us-west) is silent"],
+                "ssh usw-web1 systemctl status holdfast-agent",
+            ),
+            (
+                "a silent region",
+                |_, h| {
+                    silence_of(h, "usw-db1");
+                    silence_of(h, "usw-web1");
+                },
+                &["us-west is silent: none of its 2 hosts is heard"],
+                "ssh usw-db1 systemctl status holdfast-agent",
+            ),
+            (
+                "a quarantined host is not told as silent, too",
+                |_, h| {
+                    silence_of(h, "usw-web1");
+                    let host: HostName = "usw-web1".parse().expect("a name");
+                    h.get_mut(&host).expect("a host").quarantine = "revoked: stolen".to_owned();
+                },
+                &["usw-web1 (us-west) is quarantined: it gets no lease and no command"],
+                "holdfast token create --region us-west --replaces usw-web1",
+            ),
+        ];
+        for (name, day, expected, next) in table {
+            let (mut picture, mut hosts) = (samples::good_day(), samples::hosts());
+            day(&mut picture, &mut hosts);
+            let things = attention(&[picture], &hosts, NOW);
+            let whats: Vec<&str> = things.iter().map(|t| t.what.as_str()).collect();
+            assert_eq!(whats, expected, "{name}");
+            if let Some(first) = things.first() {
+                assert_eq!(first.next.first().map(String::as_str), Some(next), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_reason_of_an_only_copy_names_host_and_time() {
+        let (mut picture, mut hosts) = (samples::good_day(), samples::hosts());
+        standby_gone(&mut picture);
+        silence_of(&mut hosts, "usw-db1");
+        let things = attention(&[picture], &hosts, NOW);
+        assert_eq!(things[0].lines[0].text, "usw-db1 (us-west) is silent since 20:58:05");
+        assert_eq!(things[0].app, "shop");
+    }
+
+    #[test]
+    fn an_app_that_never_moves_does_not_run_on_its_only_copy() {
+        let app = samples::app(samples::ONE_REGION, "eu-1");
+        let mut picture = Picture { name: app.spec.app.clone(), app, ..samples::good_day() };
+        picture.regions.truncate(1);
+        assert_eq!(attention(&[picture], &samples::hosts(), NOW), []);
+    }
+}

@@ -1,0 +1,78 @@
+//! Cuts a host off: all its certificates, and the sessions that it has now.
+
+use holdfast_coordinator_core::change::{Kind, Revoke};
+use holdfast_proto::v1;
+use holdfast_shared::identity::Bearer;
+use holdfast_types::{ClusterId, HostName, RegionName};
+use tonic::{Request, Response, Status};
+
+use super::{
+    Api, author, not_committed,
+    refuse::{self, Refusal},
+};
+use crate::authorise::{self, Right};
+
+#[tonic::async_trait]
+impl v1::certificates_server::Certificates for Api {
+    async fn revoke_host(
+        &self,
+        request: Request<v1::RevokeHostRequest>,
+    ) -> Result<Response<v1::RevokeHostReply>, Status> {
+        let operator = authorise::operator(&request, Right::Admit)?;
+        self.lead().await?;
+        let v1::RevokeHostRequest { host, reason } = request.into_inner();
+        let host = HostName::new(&*host).map_err(|e| refuse::bad(e.to_string()))?;
+        let (region, cluster) = self
+            .replica
+            .read(|s| match s.hosts().get(&host) {
+                Some(record) => Ok((record.region.clone(), s.cluster().id.clone())),
+                None => Err(refuse::unknown_host(&host, s.hosts().keys())),
+            })
+            .map_err(Refusal::status)?;
+        let stored = |what: &str| Status::internal(format!("the record of host {host} holds no {what}"));
+        let region = RegionName::new(region).map_err(|_| stored("region"))?;
+        let cluster = ClusterId::new(cluster).map_err(|_| stored("cluster"))?;
+        let bearer = Bearer::Agent { region: region.clone(), host: host.clone() };
+        let was_live = self.fleet.live(&host).is_some();
+        let reason = if reason.is_empty() { author(&operator) } else { reason };
+        let change = Revoke { bearer: bearer.uri(&cluster), reason: reason.clone() };
+        let next = vec![
+            "holdfast hosts".to_owned(),
+            format!("holdfast token create --region {region} --replaces {host}"),
+        ];
+        let revoked = match self.replica.propose(&author(&operator), Kind::Revoke(change)).await {
+            Ok(committed) => committed.number,
+            Err(error) => {
+                // Somebody revoked it before: whatever is still open is closed all the same.
+                self.cut(&host, &bearer)?;
+                return Err(not_committed(&error, next));
+            }
+        };
+        tracing::warn!(host = %host, certificates = revoked, by = %operator, reason, "host revoked");
+        let cut = self.cut(&host, &bearer)?;
+        Ok(Response::new(v1::RevokeHostReply {
+            certificates: u32::try_from(revoked).unwrap_or(u32::MAX),
+            // The steady upkeep of the list may have been quicker to cut it.
+            sessions_cut: u32::try_from(cut).unwrap_or(u32::MAX).max(u32::from(was_live)),
+        }))
+    }
+}
+
+impl Api {
+    /// Closes what the bearer has open, then puts the list in force that keeps it out. A connection that is made in
+    /// between is cut by the list.
+    fn cut(&self, host: &HostName, bearer: &Bearer) -> Result<usize, Status> {
+        let open = self.hot.cut_bearer(bearer);
+        let listed = self.issuer.reload(&self.hot);
+        self.fleet.close(host);
+        match listed {
+            Ok(late) => Ok(open + late),
+            Err(error) => {
+                tracing::error!(host = %host, error = %error, "the list of revoked certificates is not in force");
+                Err(Status::internal(format!(
+                    "{host} is revoked and its sessions are cut, but the list that keeps it out is not in force: {error}; restart this coordinator"
+                )))
+            }
+        }
+    }
+}

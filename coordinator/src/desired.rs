@@ -1,0 +1,41 @@
+//! What a host should know: computed whole from committed state, pushed whenever it differs from what was sent.
+
+use holdfast_coordinator_core::state::{App, State};
+use holdfast_proto::v1;
+use holdfast_types::{HostName, LogIndex, RegionName};
+
+use crate::fleet::Fleet;
+
+/// Whether an app's spec names this host at all, or needs it as an observer of other regions.
+fn concerns(app: &App, host: &HostName, _region: &RegionName) -> bool {
+    app.spec.hosts().contains_key(host)
+}
+
+/// Everything `host` should know, or nothing when no app concerns it.
+#[must_use]
+pub fn desired(state: &State, fleet: &Fleet, host: &HostName, region: &RegionName) -> v1::Desired {
+    let mut newest = LogIndex(0);
+    let mut apps = Vec::new();
+    for (name, app) in state.apps() {
+        if !concerns(app, host, region) {
+            continue;
+        }
+        let record = &app.record;
+        let changed = LogIndex(record.changed_index);
+        newest = newest.max(changed);
+        let token = state.token(changed);
+        apps.push(v1::DesiredApp {
+            app: name.to_string(),
+            revision: record.revision,
+            spec_yaml: record.spec_yaml.clone(),
+            generation: record.generation,
+            active_region: record.active_region.clone(),
+            held: app.held(),
+            lease_ends: app.leased() && !app.lease_is_sole(fleet.end_wanted(name, record.generation)),
+            token: Some(v1::Token { incarnation: token.incarnation.0, index: token.index.0 }),
+            routed: record.routed,
+        });
+    }
+    let token = state.token(newest);
+    v1::Desired { token: Some(v1::Token { incarnation: token.incarnation.0, index: token.index.0 }), apps }
+}

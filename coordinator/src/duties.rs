@@ -1,0 +1,159 @@
+//! Steady duties of a leader: they compare what is with what is committed, take no hints, and do the same after a crash.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use holdfast_coordinator_core::{
+    change::{Kind, SetPromotable},
+    rounds::Rounds,
+    state::App,
+    verdict,
+};
+use holdfast_shared::clock::SharedClock;
+use holdfast_types::{AppName, BootInstant, RegionName};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    fleet::Fleet,
+    replica::{COORDINATOR, ProposeError, Replica},
+    rounds::Watch,
+};
+
+/// How often the duties look.
+const EVERY: Duration = Duration::from_millis(500);
+/// A standby that has not followed for so many intervals, while the active region is well, cannot take over any more.
+const ABSENT_INTERVALS: u32 = 3;
+/// At least this long: a standby that reconnects after a restart is no news.
+const ABSENT_MIN: Duration = Duration::from_secs(10);
+
+/// Says which regions could take over, in the order that keeps leases safe: first the holder counts a lease with an end,
+/// durably, then a region is committed as promotable; first none is promotable, then a lease may be without end.
+pub struct Promotable {
+    replica: Replica,
+    fleet: Fleet,
+    watch: Watch,
+    clock: SharedClock,
+    absent_since: BTreeMap<(AppName, RegionName), BootInstant>,
+    /// A change was proposed, and nobody knows whether it will be committed.
+    unsure: BTreeSet<AppName>,
+}
+
+impl Promotable {
+    /// With nothing seen yet.
+    #[must_use]
+    pub fn new(replica: Replica, fleet: Fleet, watch: Watch, clock: SharedClock) -> Self {
+        Self { replica, fleet, watch, clock, absent_since: BTreeMap::new(), unsure: BTreeSet::new() }
+    }
+
+    /// Until cancelled.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        loop {
+            let apps: Vec<(AppName, App)> = self
+                .replica
+                .read(|s| s.apps().iter().filter(|(_, a)| a.leased()).map(|(n, a)| (n.clone(), a.clone())).collect());
+            for (name, app) in apps {
+                self.look(&name, &app).await;
+            }
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+
+    async fn look(&mut self, name: &AppName, app: &App) {
+        if app.held() || app.record.operation != 0 {
+            return;
+        }
+        let Some((well, follows)) = self.watch.read(name, |rounds| {
+            let now = self.clock.boot();
+            let well = rounds.regions().get(app.active()).is_some_and(|r| r.kind() == verdict::Kind::Ok);
+            let follows: BTreeMap<RegionName, bool> = app
+                .spec
+                .regions
+                .iter()
+                .filter(|r| r.name != *app.active())
+                .map(|r| (r.name.clone(), follows(rounds, app, &r.name, now)))
+                .collect();
+            (well, follows)
+        }) else {
+            return;
+        };
+        // While the active region is not well, a standby that does not follow says nothing against the standby.
+        if !well {
+            self.absent_since.retain(|(a, _), _| a != name);
+            return;
+        }
+        let now = self.clock.boot();
+        let patience = app
+            .spec
+            .failover
+            .as_ref()
+            .map_or(ABSENT_MIN, |f| (f.interval * ABSENT_INTERVALS).max(ABSENT_MIN));
+        let mut wanted: Vec<String> = Vec::new();
+        for (region, follows) in follows {
+            let is = app.record.promotable.iter().any(|p| p == region.as_str());
+            let key = (name.clone(), region.clone());
+            if follows {
+                self.absent_since.remove(&key);
+                wanted.push(region.to_string());
+            } else if is {
+                let since = *self.absent_since.entry(key).or_insert(now);
+                if now.since(since) < patience {
+                    wanted.push(region.to_string());
+                }
+            }
+        }
+        wanted.sort();
+        self.commit(name, app, wanted).await;
+    }
+
+    async fn commit(&mut self, name: &AppName, app: &App, wanted: Vec<String>) {
+        let generation = app.record.generation;
+        let unsure = self.unsure.contains(name);
+        if wanted == app.record.promotable && !unsure {
+            self.fleet.unwant_end(name);
+            return;
+        }
+        // While a change may still be committed, leases keep their end; the next change that is known to be committed
+        // comes after it in the log and settles it.
+        if app.record.promotable.is_empty() && !wanted.is_empty() {
+            self.fleet.want_end(name, generation);
+            let holders = app.holders(app.active());
+            if !holders.iter().all(|host| self.fleet.counts_end(name, host, generation)) {
+                return;
+            }
+        }
+        let text = if wanted.is_empty() { "none".to_owned() } else { wanted.join(", ") };
+        let change = SetPromotable { app: name.to_string(), generation, regions: wanted };
+        match self.replica.propose(COORDINATOR, Kind::SetPromotable(change)).await {
+            Ok(_) => {
+                tracing::info!(app = %name, regions = %text, "regions that could take over");
+                self.unsure.remove(name);
+                self.fleet.unwant_end(name);
+            }
+            Err(ProposeError::Refused(refused)) => {
+                tracing::debug!(app = %name, why = %refused.what, "promotable regions not changed");
+            }
+            // The intention stays: the change may be committed after all.
+            Err(e) => {
+                tracing::debug!(app = %name, error = %e, "promotable regions not committed");
+                self.unsure.insert(name.clone());
+            }
+        }
+    }
+}
+
+/// Whether every writer's database in this region receives from the active region right now.
+fn follows(rounds: &Rounds, app: &App, region: &RegionName, now: BootInstant) -> bool {
+    let fresh_for = rounds.pacing().interval + verdict::SILENCE_SLACK;
+    !app.spec.writers.is_empty()
+        && app.spec.writers.keys().all(|writer| {
+            rounds.sights().database(region, writer).is_some_and(|sight| {
+                now.since(sight.at) <= fresh_for && sight.seen.in_recovery && sight.seen.streaming
+            })
+        })
+}

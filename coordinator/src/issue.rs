@@ -1,0 +1,256 @@
+//! Gives out certificates: to hosts that show a join token, to bearers whose certificate comes to its end, and to this
+//! coordinator itself. Serials come from the replicated state, so none is ever used twice.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use aws_lc_rs::digest;
+use holdfast_coordinator_core::change::{Enrol, Issue, Kind};
+use holdfast_proto::v1;
+use holdfast_shared::{
+    clock::SharedClock,
+    identity::{Bearer, parse_serial},
+    pki::{Ca, KeyAndCsr, Material, PkiError},
+    refusal::to_status,
+    tls::{HotTls, Peer, TlsError},
+    token::JoinToken,
+};
+use holdfast_types::{HostName, WallTime, ids::ClusterId, refusal::Reason};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::replica::{COORDINATOR, ProposeError, Replica};
+
+/// Agents renew at half of it.
+pub const AGENT_LIFETIME: Duration = Duration::from_hours(7 * 24);
+/// Coordinators renew at half of it, by themselves: they hold the CA.
+pub const COORDINATOR_LIFETIME: Duration = Duration::from_hours(30 * 24);
+/// The admin that `init` makes; renewing operators comes with adding them.
+pub const OPERATOR_LIFETIME: Duration = Duration::from_hours(365 * 24);
+/// How often this coordinator looks whether its own certificate or the revocation list needs renewal: far more often
+/// than either ends.
+const UPKEEP: Duration = Duration::from_hours(1);
+
+/// Why a certificate was not given out.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The serial could not be committed.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// The request or the CA is at fault.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The new certificate cannot work.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl IssueError {
+    fn status(&self) -> Status {
+        match self {
+            Self::Propose(e) => e.status(),
+            Self::Pki(e) => to_status(Reason::BadRequest, e.to_string(), vec![], vec![]),
+            Self::Tls(e) => Status::internal(e.to_string()),
+        }
+    }
+}
+
+/// The CA and the state behind it. Cheap to clone.
+#[derive(Clone)]
+pub struct Issuer {
+    ca: Arc<Ca>,
+    cluster: ClusterId,
+    replica: Replica,
+    clock: SharedClock,
+    node: u64,
+    folder: PathBuf,
+    own: Arc<Mutex<Material>>,
+}
+
+impl Issuer {
+    /// Around a loaded CA. `folder` holds this coordinator's own key and certificate.
+    #[must_use]
+    pub fn new(
+        ca: Arc<Ca>,
+        cluster: ClusterId,
+        replica: Replica,
+        clock: SharedClock,
+        node: u64,
+        folder: PathBuf,
+        own: Material,
+    ) -> Self {
+        Self { ca, cluster, replica, clock, node, folder, own: Arc::new(Mutex::new(own)) }
+    }
+
+    /// The CA.
+    #[must_use]
+    pub fn ca(&self) -> &Ca {
+        &self.ca
+    }
+
+    fn credentials(&self, leaf: Vec<u8>) -> Result<v1::Credentials, IssueError> {
+        let ca = self.ca.certificate().to_vec();
+        Ok(v1::Credentials { chain: vec![leaf, ca.clone()], roots: vec![ca], crls: vec![self.crl()?] })
+    }
+
+    fn crl(&self) -> Result<Vec<u8>, IssueError> {
+        let (number, revoked) = self.replica.read(|s| {
+            let revoked: Vec<u64> =
+                s.certificates().iter().filter(|(_, c)| c.revoked_at != 0).map(|(serial, _)| *serial).collect();
+            (s.cluster().crl_number, revoked)
+        });
+        Ok(self.ca.crl(number, &revoked, self.clock.wall())?.to_vec())
+    }
+
+    fn until(&self, lifetime: Duration) -> i64 {
+        let millis = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
+        self.clock.wall().unix_millis().saturating_add(millis)
+    }
+
+    async fn next_serial(&self, bearer: &Bearer, lifetime: Duration, renews: u64) -> Result<u64, IssueError> {
+        let change = Issue { bearer: bearer.uri(&self.cluster), until: self.until(lifetime), renews };
+        Ok(self.replica.propose(COORDINATOR, Kind::Issue(change)).await?.number)
+    }
+
+    fn sign(&self, csr: &[u8], bearer: &Bearer, serial: u64, lifetime: Duration) -> Result<Vec<u8>, IssueError> {
+        Ok(self.ca.sign_csr(csr, bearer, &self.cluster, serial, lifetime, self.clock.wall())?.to_vec())
+    }
+
+    /// A new key and certificate for someone on this machine: this coordinator, or the admin at `init`.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    pub async fn issue_here(&self, bearer: &Bearer, lifetime: Duration) -> Result<Material, IssueError> {
+        let key = KeyAndCsr::generate()?;
+        let serial = self.next_serial(bearer, lifetime, 0).await?;
+        let leaf = self.sign(&key.csr, bearer, serial, lifetime)?;
+        let c = self.credentials(leaf)?;
+        Ok(Material::from_der(key.key, c.chain, c.roots, c.crls))
+    }
+
+    /// Puts the newest list of revoked certificates in force; live sessions of revoked ones are cut. Answers how many.
+    ///
+    /// # Errors
+    /// [`IssueError`]; the old list then stays in force.
+    pub fn reload(&self, hot: &HotTls) -> Result<usize, IssueError> {
+        let crl = self.crl()?;
+        let mut own = self.own.lock().expect("nothing panics while it holds the material");
+        own.crls = vec![crl.into()];
+        Ok(hot.reload(&own)?)
+    }
+
+    /// Renews this coordinator's own certificate at half-life and the list of revoked ones as it changes.
+    pub async fn keep_up(&self, hot: Arc<HotTls>, cancel: CancellationToken) {
+        let mut applied = self.replica.applied();
+        let mut crl_number = None;
+        loop {
+            if let Err(e) = self.renew_own_if_due(&hot).await {
+                tracing::warn!(error = %e, "this coordinator's own certificate was not renewed; it is tried again");
+            }
+            let number = self.replica.read(|s| s.cluster().crl_number);
+            if crl_number != Some(number) {
+                match self.reload(&hot) {
+                    Ok(cut) => {
+                        crl_number = Some(number);
+                        if cut > 0 {
+                            tracing::warn!(sessions = cut, "sessions of revoked certificates were cut");
+                        }
+                    }
+                    Err(e) => tracing::error!(error = %e, "the list of revoked certificates is not in force"),
+                }
+            }
+            // All only wake the loop.
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                _ = applied.changed() => {}
+                () = tokio::time::sleep(UPKEEP) => { crl_number = None; }
+            }
+        }
+    }
+
+    async fn renew_own_if_due(&self, hot: &HotTls) -> Result<(), IssueError> {
+        let due = {
+            let own = self.own.lock().expect("nothing panics while it holds the material");
+            let until = own.identity(self.clock.wall()).map(|i| i.not_after).unwrap_or(WallTime(0));
+            until.since(self.clock.wall()) < COORDINATOR_LIFETIME / 2
+        };
+        if !due || !self.replica.leads() {
+            return Ok(());
+        }
+        let material = self.issue_here(&Bearer::Coordinator { node: self.node }, COORDINATOR_LIFETIME).await?;
+        material.save_dir(&self.folder)?;
+        hot.reload(&material)?;
+        *self.own.lock().expect("nothing panics while it holds the material") = material;
+        Ok(())
+    }
+
+    /// Enrols a host that shows a join token.
+    async fn enrol_host(&self, request: &v1::EnrolRequest) -> Result<v1::EnrolReply, IssueError> {
+        let refused = |reason, what: String| {
+            IssueError::Propose(ProposeError::Refused(holdfast_coordinator_core::change::Refused { reason, what }))
+        };
+        let token: JoinToken = request.token.parse().map_err(|e| refused(Reason::BadToken, format!("{e}")))?;
+        let host: HostName =
+            request.host.parse().map_err(|e: holdfast_types::ids::BadName| refused(Reason::BadRequest, e.to_string()))?;
+        let change = Enrol {
+            token: token.id(),
+            secret_hash: token.secret_hash(),
+            host: host.to_string(),
+            request_hash: digest::digest(&digest::SHA256, &request.csr).as_ref().to_vec(),
+            until: self.until(AGENT_LIFETIME),
+        };
+        let bearer = Bearer::Agent { region: token.region.clone(), host: host.clone() };
+        // Proves the key before the token is used up: a request that cannot be signed must not cost it.
+        self.sign(&request.csr, &bearer, u64::MAX, Duration::from_secs(1))?;
+        let serial = self.replica.propose(&format!("token {}", token.id()), Kind::Enrol(change)).await?.number;
+        let leaf = self.sign(&request.csr, &bearer, serial, AGENT_LIFETIME)?;
+        tracing::info!(host = %host, region = %token.region, serial, "host enrolled");
+        Ok(v1::EnrolReply {
+            cluster: self.cluster.to_string(),
+            region: token.region.to_string(),
+            credentials: Some(self.credentials(leaf)?),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl v1::enrol_server::Enrol for Issuer {
+    async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolReply>, Status> {
+        match self.enrol_host(request.get_ref()).await {
+            Ok(reply) => Ok(Response::new(reply)),
+            Err(e) => {
+                let address = request.extensions().get::<Arc<Peer>>().map(|p| p.address.clone()).unwrap_or_default();
+                tracing::warn!(from = %address, host = %request.get_ref().host, error = %e, "enrolment refused");
+                Err(e.status())
+            }
+        }
+    }
+
+    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewReply>, Status> {
+        let peer = request.extensions().get::<Arc<Peer>>().cloned();
+        // The one call that an expired certificate may make, too.
+        let Some(identity) = peer.and_then(|p| p.identity.clone()) else {
+            return Err(to_status(Reason::NotPermitted, "a renewal needs the certificate that it renews", vec![], vec![]));
+        };
+        let lifetime = match identity.bearer {
+            Bearer::Agent { .. } => AGENT_LIFETIME,
+            Bearer::Coordinator { .. } => COORDINATOR_LIFETIME,
+            Bearer::Operator { .. } => OPERATOR_LIFETIME,
+        };
+        let csr = &request.get_ref().csr;
+        let old = parse_serial(&identity.serial)
+            .ok_or_else(|| Status::internal("a serial that was not given out here"))?;
+        let issued = async {
+            self.sign(csr, &identity.bearer, u64::MAX, Duration::from_secs(1))?;
+            let serial = self.next_serial(&identity.bearer, lifetime, old).await?;
+            self.credentials(self.sign(csr, &identity.bearer, serial, lifetime)?)
+        };
+        let credentials = issued.await.map_err(|e: IssueError| e.status())?;
+        tracing::info!(bearer = %identity.bearer, "certificate renewed");
+        Ok(Response::new(v1::RenewReply { credentials: Some(credentials) }))
+    }
+}

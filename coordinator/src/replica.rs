@@ -1,0 +1,132 @@
+//! The replicated state as the rest of the coordinator sees it: read what is committed, propose changes.
+
+use std::sync::Arc;
+
+use holdfast_coordinator_core::{
+    change::{Change, Kind, Outcome, Refused},
+    state::State,
+};
+use holdfast_shared::clock::SharedClock;
+use holdfast_types::{LogIndex, refusal::Reason};
+use prost::Message as _;
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::consensus::{self, Consensus, ConsensusError, Machine, StateHandle, UnknownChange};
+
+/// Author of what the coordinator decides by itself.
+pub const COORDINATOR: &str = "coordinator";
+
+impl Machine for State {
+    fn from_rows(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Self, String> {
+        Self::from_rows(rows).map_err(|e| e.to_string())
+    }
+
+    fn apply(&mut self, index: u64, change: &[u8]) -> Result<consensus::Applied, UnknownChange> {
+        let applied = self.apply_bytes(LogIndex(index), change).map_err(|e| UnknownChange(e.to_string()))?;
+        let rows = applied
+            .rows
+            .into_iter()
+            .map(|row| consensus::RowChange { key: row.key, value: row.value })
+            .collect();
+        Ok(consensus::Applied { rows, outcome: applied.outcome.encode() })
+    }
+}
+
+/// Why a change did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// The state refused it; nothing changed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// No quorum, no leader, or the outcome is unknown.
+    #[error(transparent)]
+    Consensus(#[from] ConsensusError),
+    /// The answer cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+impl ProposeError {
+    /// As the status of a call.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Refused(r) => holdfast_shared::refusal::to_status(r.reason, r.what.clone(), vec![], vec![]),
+            Self::Consensus(e) => no_leader(e),
+            Self::Unreadable(text) => Status::internal(text.clone()),
+        }
+    }
+}
+
+/// The status of a call that only a leader with a quorum can answer.
+#[must_use]
+pub fn no_leader(error: &ConsensusError) -> Status {
+    holdfast_shared::refusal::to_status(
+        Reason::NoLeader,
+        error.to_string(),
+        vec![],
+        vec!["holdfast status".to_owned()],
+    )
+}
+
+/// A committed change: where it stands in the log and the number it gave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// Its place.
+    pub index: LogIndex,
+    /// Operation, serial, revision or generation; 0 where a change gives out none.
+    pub number: u64,
+}
+
+/// Reads and changes the replicated state.
+#[derive(Clone)]
+pub struct Replica {
+    consensus: Arc<dyn Consensus>,
+    state: StateHandle<State>,
+    clock: SharedClock,
+}
+
+impl Replica {
+    /// Around a running consensus.
+    #[must_use]
+    pub fn new(consensus: Arc<dyn Consensus>, state: StateHandle<State>, clock: SharedClock) -> Self {
+        Self { consensus, state, clock }
+    }
+
+    /// Looks at what is committed and applied here.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        self.state.read(look)
+    }
+
+    /// Fires when more has been applied.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<LogIndex> {
+        self.consensus.applied()
+    }
+
+    /// The consensus below.
+    #[must_use]
+    pub fn consensus(&self) -> &Arc<dyn Consensus> {
+        &self.consensus
+    }
+
+    /// Whether this coordinator believes that it leads. Nothing may be decided on this alone.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.consensus.leadership().borrow().leading
+    }
+
+    /// Commits a change and waits until it is applied here.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; after one of the consensus' own the change may still be committed later.
+    pub async fn propose(&self, by: &str, kind: Kind) -> Result<Committed, ProposeError> {
+        let change = Change::new(self.clock.wall(), by, kind);
+        let proposed = self.consensus.propose(change.encode_to_vec()).await?;
+        match Outcome::decode(&proposed.outcome).map_err(ProposeError::Unreadable)? {
+            Outcome::Done(number) => Ok(Committed { index: proposed.index, number }),
+            Outcome::Refused(refused) => Err(refused.into()),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Puts a coordinator together from parts: `main` passes the real ones, a simulation passes others.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use holdfast_coordinator_core::state::State;
+use holdfast_proto::v1;
+use holdfast_shared::{
+    clock::SharedClock,
+    db::Db,
+    identity::{Bearer, parse_serial},
+    net::Accept,
+    pki::{Ca, Material},
+    tls::{HotTls, incoming},
+};
+use tokio::task::JoinSet;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::Server;
+
+use crate::{
+    api::Api,
+    consensus::{Consensus, RaftConfig, RaftConsensus},
+    decide::Decider,
+    duties::Promotable,
+    engine::{Engine, Faults},
+    fleet::Fleet,
+    issue::Issuer,
+    leases::Leases,
+    replica::Replica,
+    rounds::{Paces, Watch},
+    session::Sessions,
+};
+
+/// A message larger than this is refused before it is decoded. Specs are at most 1 MiB.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// How a broken connection is noticed: pings, also on an idle one.
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// How long a ping may go unanswered.
+const PING_WITHIN: Duration = Duration::from_secs(4);
+/// Longest sleep between two looks at the rounds.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Time that sessions get to end before the process leaves; far less than systemd's stop timeout.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Everything a coordinator needs from outside.
+pub struct Parts {
+    /// Where and with what name.
+    pub address: String,
+    /// Time.
+    pub clock: SharedClock,
+    /// The replicated state's file.
+    pub db: Db,
+    /// Seed of the consensus' randomness; `None` = the system's.
+    pub seed: Option<u64>,
+    /// The CA.
+    pub ca: Ca,
+    /// This coordinator's own key and certificate.
+    pub identity: Material,
+    /// Where a renewed one is kept.
+    pub identity_folder: PathBuf,
+    /// Connections from agents and operators.
+    pub accept: Box<dyn Accept>,
+    /// Where a test may end the process.
+    pub faults: Arc<dyn Faults>,
+    /// Called once, when it serves.
+    pub ready: Box<dyn FnOnce() + Send>,
+}
+
+/// Runs a coordinator until cancelled, or until it cannot go on.
+///
+/// # Errors
+/// Why it could not start, or stopped.
+pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> {
+    let Parts { address, clock, db, seed, ca, identity, identity_folder, accept, faults, ready } = parts;
+    let own = identity.identity(clock.wall()).context("this coordinator's own certificate")?;
+    let Bearer::Coordinator { node } = own.bearer else {
+        anyhow::bail!("{} names {}, not a coordinator", identity_folder.display(), own.bearer);
+    };
+    let mut config = RaftConfig::new(node, db);
+    config.seed = seed;
+    let (consensus, state) = RaftConsensus::start::<State>(config).await?;
+    let consensus = Arc::new(consensus);
+    let replica = Replica::new(consensus.clone(), state, clock.clone());
+    let fleet = Fleet::default();
+    let paces = Paces::default();
+    let watch = Watch::new(replica.clone(), fleet.clone(), paces.clone(), clock.clone());
+    let leases = Leases::new(replica.clone(), fleet.clone(), clock.clone());
+    let decider = Decider::new(replica.clone(), watch.clone(), clock.clone());
+    let tasks = TaskTracker::new();
+    let crl = {
+        let revoked: Vec<u64> = replica.read(|s| {
+            s.certificates().iter().filter(|(_, c)| c.revoked_at != 0).map(|(serial, _)| *serial).collect()
+        });
+        let number = replica.read(|s| s.cluster().crl_number);
+        ca.crl(number, &revoked, clock.wall())?
+    };
+    let mut material = identity;
+    material.crls = vec![crl];
+    let hot = HotTls::new(&material, clock.clone())?;
+    let issuer = Issuer::new(
+        Arc::new(ca),
+        own.cluster.clone(),
+        replica.clone(),
+        clock.clone(),
+        node,
+        identity_folder,
+        material,
+    );
+    tracing::info!(cluster = %own.cluster, node, serial = ?parse_serial(&own.serial), address = %address, "coordinator starts");
+
+    let sessions = Sessions {
+        replica: replica.clone(),
+        fleet: fleet.clone(),
+        leases: leases.clone(),
+        watch: watch.clone(),
+        paces,
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        cancel: cancel.child_token(),
+    };
+    let api = Api {
+        replica: replica.clone(),
+        fleet: fleet.clone(),
+        watch: watch.clone(),
+        leases: leases.clone(),
+        issuer: issuer.clone(),
+        hot: hot.clone(),
+        clock: clock.clone(),
+        coordinator: format!("c{node}"),
+        address,
+        tasks: tasks.clone(),
+        cancel: cancel.child_token(),
+        decider: decider.clone(),
+    };
+    let engine = Engine::new(replica.clone(), fleet.clone(), leases.clone(), clock.clone(), faults);
+
+    // The end of any of these, before it was asked for, brings the coordinator down: systemd starts it again.
+    let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let stream = incoming(hot.clone(), accept, cancel.child_token());
+    let stop = cancel.clone();
+    let server = serve(sessions, api, issuer.clone());
+    parts.spawn(async move {
+        server.serve_with_incoming_shutdown(stream, stop.cancelled_owned()).await.context("the listener stopped")
+    });
+    let keep_up = cancel.child_token();
+    parts.spawn(async move {
+        issuer.keep_up(hot, keep_up).await;
+        Ok(())
+    });
+    let lead_cancel = cancel.child_token();
+    let leader = Leader { replica, fleet, watch, leases, decider, engine, clock };
+    parts.spawn(async move {
+        leader.run(lead_cancel).await;
+        Ok(())
+    });
+    ready();
+
+    let stopped = consensus.stopped();
+    let ended = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Ok(()),
+        why = stopped => Err(anyhow::anyhow!("the replicated state stopped: {why}")),
+        Some(ended) = parts.join_next() => match ended {
+            Ok(Ok(())) if cancel.is_cancelled() => Ok(()),
+            Ok(Ok(())) => Err(anyhow::anyhow!("a part of the coordinator ended before it was asked to")),
+            Ok(Err(e)) => Err(e),
+            Err(e) => Err(anyhow::anyhow!("a part of the coordinator panicked: {e}")),
+        },
+    };
+    cancel.cancel();
+    tasks.close();
+    let quiet = async {
+        tasks.wait().await;
+        while parts.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(STOP_WITHIN, quiet).await.is_err() {
+        tracing::warn!(sessions = tasks.len(), "left while some sessions had not ended");
+        parts.shutdown().await;
+    }
+    consensus.shutdown().await;
+    ended
+}
+
+fn serve(sessions: Sessions, api: Api, issuer: Issuer) -> tonic::transport::server::Router {
+    macro_rules! bounded {
+        ($service:expr) => {
+            $service.max_decoding_message_size(MESSAGE_BYTES_MAX)
+        };
+    }
+    Server::builder()
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_WITHIN))
+        .add_service(bounded!(v1::enrol_server::EnrolServer::new(issuer)))
+        .add_service(bounded!(v1::agent_session_server::AgentSessionServer::new(sessions)))
+        .add_service(bounded!(v1::fleet_server::FleetServer::new(api.clone())))
+        .add_service(bounded!(v1::apps_server::AppsServer::new(api.clone())))
+        .add_service(bounded!(v1::operations_server::OperationsServer::new(api.clone())))
+        .add_service(bounded!(v1::tokens_server::TokensServer::new(api.clone())))
+        .add_service(bounded!(v1::certificates_server::CertificatesServer::new(api)))
+}
+
+/// What runs only while this coordinator leads.
+struct Leader {
+    replica: Replica,
+    fleet: Fleet,
+    watch: Watch,
+    leases: Leases,
+    decider: Decider,
+    engine: Engine,
+    clock: SharedClock,
+}
+
+impl Leader {
+    async fn run(self, cancel: CancellationToken) {
+        let mut leadership = self.replica.consensus().leadership();
+        loop {
+            let leads = leadership.borrow_and_update().leading;
+            if leads {
+                let lost = cancel.child_token();
+                let mut duties = self.begin(&lost).await;
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = cancel.cancelled() => break,
+                        changed = leadership.changed() => {
+                            if changed.is_err() || !leadership.borrow_and_update().leading {
+                                break;
+                            }
+                        }
+                        Some(ended) = duties.join_next() => {
+                            if let Err(e) = ended && e.is_panic() {
+                                std::panic::resume_unwind(e.into_panic());
+                            }
+                        }
+                    }
+                }
+                lost.cancel();
+                self.leases.end_leadership();
+                while duties.join_next().await.is_some() {}
+                tracing::warn!("leads no more");
+            }
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                changed = leadership.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn begin(&self, lost: &CancellationToken) -> JoinSet<()> {
+        // Confirmed first: everything that an earlier leader committed is applied before anything is decided here.
+        let index = loop {
+            match self.replica.consensus().confirm_leader().await {
+                Ok(index) => break index,
+                Err(e) => {
+                    tracing::debug!(error = %e, "leadership not confirmed yet");
+                    if lost.is_cancelled() || !self.replica.leads() {
+                        return JoinSet::new();
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            }
+        };
+        let now = self.clock.boot();
+        self.fleet.begin_leadership();
+        self.watch.begin_leadership(now);
+        self.leases.begin_leadership(now, index);
+        tracing::info!(index = index.0, "leads");
+        let mut duties = JoinSet::new();
+        duties.spawn(self.engine.clone().run(lost.child_token()));
+        let promotable =
+            Promotable::new(self.replica.clone(), self.fleet.clone(), self.watch.clone(), self.clock.clone());
+        duties.spawn(promotable.run(lost.child_token()));
+        duties.spawn(rounds(self.watch.clone(), self.decider.clone(), self.clock.clone(), lost.child_token()));
+        duties
+    }
+}
+
+async fn rounds(watch: Watch, decider: Decider, clock: SharedClock, cancel: CancellationToken) {
+    loop {
+        let (ask, next) = watch.turn();
+        let asked: BTreeSet<_> = ask.into_iter().collect();
+        for app in &asked {
+            decider.verdicts(app).await;
+        }
+        let wait = next.map_or(LOOK_AGAIN, |at| clock.boot().until(at)).min(LOOK_AGAIN);
+        // Both only wake the loop.
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            () = watch.news() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The agents' sessions: one stream for everything but leases, and one for those.
+
+use std::time::Duration;
+
+use holdfast_coordinator_core::{
+    change::{CommandEnded, Kind, NoteStarts, Quarantine},
+    records::{CommandOutcome, CommandResult, Position},
+};
+use holdfast_proto::{PROTOCOL, PROTOCOL_MIN, v1};
+use holdfast_shared::{clock::SharedClock, refusal::to_status};
+use holdfast_types::{AppName, refusal::Reason};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    authorise::{self, AgentCaller},
+    desired::desired,
+    fleet::{Fleet, OUTGOING_MAX},
+    leases::Leases,
+    replica::{COORDINATOR, ProposeError, Replica},
+    rounds::{Paces, Watch},
+};
+
+/// An agent that opens a session says who runs there at once.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// What agents are told to send when nothing else is to be said.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// The service that agents call.
+#[derive(Clone)]
+pub struct Sessions {
+    /// Committed state.
+    pub replica: Replica,
+    /// What is heard.
+    pub fleet: Fleet,
+    /// Grants.
+    pub leases: Leases,
+    /// Judges what is observed.
+    pub watch: Watch,
+    /// How often each app's checks run right now.
+    pub paces: Paces,
+    /// Time.
+    pub clock: SharedClock,
+    /// Everything that serves a session runs here, and is awaited at the end.
+    pub tasks: TaskTracker,
+    /// Ends all sessions.
+    pub cancel: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl v1::agent_session_server::AgentSession for Sessions {
+    type SessionStream = ReceiverStream<Result<v1::ToAgent, Status>>;
+    type LeasesStream = ReceiverStream<Result<v1::LeaseReply, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::FromAgent>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let caller = authorise::agent(&request)?;
+        self.admit(&caller)?;
+        let (tx, rx) = mpsc::channel(OUTGOING_MAX);
+        let this = self.clone();
+        let stream = request.into_inner();
+        let cancel = self.cancel.child_token();
+        self.tasks.spawn(async move {
+            if let Err(status) = this.serve(&caller, stream, &tx, cancel).await {
+                // The agent may be gone already; then nobody is left to tell.
+                drop(tx.send(Err(status)).await);
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(rx)))
+    }
+
+    async fn leases(
+        &self,
+        request: Request<Streaming<v1::LeaseRequest>>,
+    ) -> Result<Response<Self::LeasesStream>, Status> {
+        let caller = authorise::agent(&request)?;
+        self.admit(&caller)?;
+        let stream = request.into_inner();
+        Ok(Response::new(self.leases.serve(caller, stream, &self.tasks, self.cancel.child_token())))
+    }
+}
+
+impl Sessions {
+    /// A certificate is not enough: its host must be enrolled in that region, and not quarantined.
+    fn admit(&self, caller: &AgentCaller) -> Result<(), Status> {
+        let known = self.replica.read(|s| s.hosts().get(&caller.host).cloned());
+        let refuse = |reason, what: String| Err(to_status(reason, what, vec![], vec!["holdfast hosts".to_owned()]));
+        match known {
+            None => refuse(Reason::UnknownHost, format!("no host {} is enrolled", caller.host)),
+            Some(host) if host.region != caller.region.as_str() => refuse(
+                Reason::NotPermitted,
+                format!("{} is enrolled in {}, its certificate says {}", caller.host, host.region, caller.region),
+            ),
+            Some(host) if !host.quarantine.is_empty() => {
+                refuse(Reason::Quarantined, format!("host {} is quarantined: {}", caller.host, host.quarantine))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    async fn serve(
+        &self,
+        caller: &AgentCaller,
+        mut from: Streaming<v1::FromAgent>,
+        to: &mpsc::Sender<Result<v1::ToAgent, Status>>,
+        cancel: CancellationToken,
+    ) -> Result<(), Status> {
+        let hello = match timeout(HELLO_WITHIN, from.message()).await {
+            Ok(Ok(Some(v1::FromAgent { body: Some(v1::from_agent::Body::Hello(hello)) }))) => hello,
+            Ok(Ok(_)) => return Err(bad("a session begins with Hello")),
+            Ok(Err(status)) => return Err(status),
+            Err(_) => return Err(bad("no Hello came in time")),
+        };
+        if hello.protocol_max < PROTOCOL_MIN || hello.protocol_min > PROTOCOL {
+            return Err(bad(&format!(
+                "agent {} speaks protocols {} to {}, this coordinator {PROTOCOL_MIN} to {PROTOCOL}; upgrade the older one",
+                hello.version, hello.protocol_min, hello.protocol_max
+            )));
+        }
+        self.check_clone(caller, &hello).await?;
+        let now = (self.clock.boot(), self.clock.wall());
+        let (number, mut outgoing) =
+            self.fleet.enter(&caller.host, &caller.region, &hello, &caller.address, now, cancel.clone());
+        tracing::info!(host = %caller.host, region = %caller.region, version = %hello.version, "session opened");
+        let welcome = v1::Welcome {
+            protocol: PROTOCOL.min(hello.protocol_max),
+            heartbeat: HEARTBEAT.try_into().ok(),
+            leads: self.replica.leads(),
+        };
+        let ended = self.run(caller, &mut from, to, &mut outgoing, welcome, &cancel).await;
+        self.fleet.leave(&caller.host, number, self.clock.wall());
+        tracing::info!(host = %caller.host, region = %caller.region, "session closed");
+        ended
+    }
+
+    /// A counter that goes back means a restored disk; a second live run of the agent under one name means a clone.
+    async fn check_clone(&self, caller: &AgentCaller, hello: &v1::Hello) -> Result<(), Status> {
+        let host = caller.host.to_string();
+        let why = match self.fleet.live(&caller.host) {
+            Some(live) if live.instance != hello.instance => {
+                let known = self.replica.read(|s| s.hosts().get(&caller.host).map_or(0, |h| h.starts));
+                // A later start under the same name is a restart: the old session just has not noticed yet.
+                (hello.starts <= known).then(|| {
+                    format!("two agents use its name at once, from {} and {}", live.address, caller.address)
+                })
+            }
+            Some(_) | None => None,
+        };
+        if let Some(why) = why {
+            let change = Quarantine { host: host.clone(), why: why.clone() };
+            self.replica.propose(COORDINATOR, Kind::Quarantine(change)).await.map_err(|e| e.status())?;
+            tracing::error!(host = %host, why, "host is quarantined");
+            self.fleet.close(&caller.host);
+            return Err(to_status(Reason::Quarantined, format!("host {host} is quarantined: {why}"), vec![], vec![]));
+        }
+        let noted = NoteStarts { host: host.clone(), starts: hello.starts };
+        match self.replica.propose(COORDINATOR, Kind::NoteStarts(noted)).await {
+            Ok(_) => Ok(()),
+            Err(ProposeError::Refused(refused)) if refused.reason == Reason::Quarantined => {
+                let change = Quarantine { host: host.clone(), why: refused.what.clone() };
+                self.replica.propose(COORDINATOR, Kind::Quarantine(change)).await.map_err(|e| e.status())?;
+                tracing::error!(host = %host, why = %refused.what, "host is quarantined");
+                Err(to_status(Reason::Quarantined, refused.what, vec![], vec![]))
+            }
+            Err(e) => Err(e.status()),
+        }
+    }
+
+    async fn run(
+        &self,
+        caller: &AgentCaller,
+        from: &mut Streaming<v1::FromAgent>,
+        to: &mpsc::Sender<Result<v1::ToAgent, Status>>,
+        outgoing: &mut mpsc::Receiver<v1::ToAgent>,
+        welcome: v1::Welcome,
+        cancel: &CancellationToken,
+    ) -> Result<(), Status> {
+        let gone = |_| Status::cancelled("the agent does not read");
+        to.send(Ok(v1::ToAgent { body: Some(v1::to_agent::Body::Welcome(welcome)) })).await.map_err(gone)?;
+        let mut applied = self.replica.applied();
+        let mut changed = self.fleet.changed();
+        let mut paces = self.paces.changed();
+        let mut sent_desired: Option<v1::Desired> = None;
+        let mut sent_paces: Vec<v1::Pace> = Vec::new();
+        loop {
+            let now_desired = self.replica.read(|s| desired(s, &self.fleet, &caller.host, &caller.region));
+            if sent_desired.as_ref() != Some(&now_desired) {
+                let body = v1::to_agent::Body::Desired(now_desired.clone());
+                to.send(Ok(v1::ToAgent { body: Some(body) })).await.map_err(gone)?;
+                sent_desired = Some(now_desired);
+            }
+            let now_paces = self.paces.of(sent_desired.iter().flat_map(|d| &d.apps).map(|a| a.app.as_str()));
+            for pace in now_paces.iter().filter(|p| !sent_paces.contains(p)) {
+                let body = v1::to_agent::Body::Pace(pace.clone());
+                to.send(Ok(v1::ToAgent { body: Some(body) })).await.map_err(gone)?;
+            }
+            sent_paces = now_paces;
+            // `message()` keeps a half-read message in the stream; the watches and the channel lose nothing either.
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(Status::aborted("this session is closed")),
+                _ = applied.changed() => {}
+                _ = changed.changed() => {}
+                _ = paces.changed() => {}
+                message = outgoing.recv() => match message {
+                    Some(message) => to.send(Ok(message)).await.map_err(gone)?,
+                    None => return Ok(()),
+                },
+                message = from.message() => match message? {
+                    Some(v1::FromAgent { body: Some(body) }) => self.take(caller, body, to).await?,
+                    Some(v1::FromAgent { body: None }) => return Err(bad("a message without a body")),
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn take(
+        &self,
+        caller: &AgentCaller,
+        body: v1::from_agent::Body,
+        to: &mpsc::Sender<Result<v1::ToAgent, Status>>,
+    ) -> Result<(), Status> {
+        let now = self.clock.boot();
+        self.fleet.note_heard(&caller.host, now);
+        match body {
+            v1::from_agent::Body::Hello(_) => return Err(bad("a second Hello")),
+            v1::from_agent::Body::Heartbeat(beat) => self.fleet.note_leases(&caller.host, beat.leases, now),
+            v1::from_agent::Body::Observation(observation) => self.observe(caller, observation),
+            v1::from_agent::Body::Progress(progress) => {
+                tracing::debug!(host = %caller.host, text = %progress.text, "progress");
+            }
+            v1::from_agent::Body::Look(reply) => self.fleet.looked(&caller.host, reply),
+            v1::from_agent::Body::Proxies(report) => self.fleet.note_proxies(&caller.host, report.proxies),
+            v1::from_agent::Body::Outbox(item) => {
+                let number = item.number;
+                if let Some(result) = item.result {
+                    self.commit(caller, result).await?;
+                }
+                let ack = v1::to_agent::Body::Ack(v1::OutboxAck { number });
+                to.send(Ok(v1::ToAgent { body: Some(ack) }))
+                    .await
+                    .map_err(|_| Status::cancelled("the agent does not read"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes only what this bearer may speak about: apps whose spec names its host.
+    fn observe(&self, caller: &AgentCaller, observation: v1::Observation) {
+        let Ok(app) = AppName::new(&*observation.app) else { return };
+        let named = self.replica.read(|s| s.app(&app).is_some_and(|a| a.spec.hosts().contains_key(&caller.host)));
+        if named {
+            self.watch.observe(&app, &caller.host, &caller.region, &observation);
+        } else {
+            tracing::debug!(host = %caller.host, app = %app, "an observation of an app that is not this host's");
+        }
+    }
+
+    /// The agent keeps the result until this has committed it.
+    async fn commit(&self, caller: &AgentCaller, result: v1::CommandResult) -> Result<(), Status> {
+        let Some(id) = result.id else { return Err(bad("a result without its command")) };
+        let outcome = match result.outcome() {
+            v1::CommandOutcome::Done => CommandOutcome::Done,
+            v1::CommandOutcome::Failed => CommandOutcome::Failed,
+            v1::CommandOutcome::Refused => CommandOutcome::Refused,
+            v1::CommandOutcome::Unknown => CommandOutcome::Unknown,
+            v1::CommandOutcome::Unspecified => return Err(bad("a result without an outcome")),
+        };
+        let record = CommandResult {
+            part: id.part,
+            attempt: id.attempt,
+            host: caller.host.to_string(),
+            outcome: outcome.into(),
+            text: result.text,
+            position: result.database.map(|d| Position { timeline: d.timeline, lsn: d.lsn }),
+            conninfo: result.conninfo,
+        };
+        let change = CommandEnded { operation: id.operation, step: id.step, result: Some(record) };
+        self.replica.propose(caller.host.as_str(), Kind::CommandEnded(change)).await.map_err(|e| e.status())?;
+        Ok(())
+    }
+}
+
+fn bad(what: &str) -> Status {
+    to_status(Reason::BadRequest, what, vec![], vec![])
+}
