@@ -30,7 +30,7 @@ impl Backoff {
     }
 
     /// How long to pause now.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_pause(&mut self) -> Duration {
         let pause = self.next.mul_f64(self.random.gen_range(0.5..=1.0));
         self.next = (self.next * 2).min(self.max);
         pause
@@ -38,7 +38,7 @@ impl Backoff {
 
     /// Pauses.
     pub async fn pause(&mut self) {
-        let pause = self.next();
+        let pause = self.next_pause();
         sleep(pause).await;
     }
 }
@@ -50,11 +50,11 @@ mod tests {
     #[test]
     fn pauses_grow_from_short_to_the_limit_and_start_again() {
         let mut backoff = Backoff::new(7, Duration::from_secs(10));
-        let first = backoff.next();
+        let first = backoff.next_pause();
         assert!(first >= FIRST / 2 && first <= FIRST, "{first:?}");
-        let last = (0..20).map(|_| backoff.next()).last().expect("twenty pauses");
+        let last = (0..20).map(|_| backoff.next_pause()).last().expect("twenty pauses");
         assert!(last >= Duration::from_secs(5) && last <= Duration::from_secs(10), "{last:?}");
         backoff.worked();
-        assert!(backoff.next() <= FIRST);
+        assert!(backoff.next_pause() <= FIRST);
     }
 }

@@ -5,13 +5,12 @@ use std::{sync::Arc, time::Duration};
 use holdfast_proto::v1::{self, enrol_client::EnrolClient};
 use holdfast_shared::{
     clock::SharedClock,
-    error::Chain,
     files::{self, FileError},
     identity::Bearer,
     net::Dial,
     pki::{KeyAndCsr, Material, PkiError},
     refusal,
-    tls::{TlsError, pinned_channel},
+    tls::{TlsError, describe_connect_error, pinned_channel},
     token::JoinToken,
 };
 use holdfast_types::{ClusterId, HostName, RegionName};
@@ -124,7 +123,7 @@ pub async fn join(
         let address = address.to_owned();
         match refusal::from_status(&status) {
             Some(refused) => JoinError::Refused { address, what: refused.what },
-            None => JoinError::Unreachable { address, why: Chain(&status).to_string() },
+            None => JoinError::Unreachable { address, why: describe_connect_error(&status) },
         }
     })?;
     let reply = reply.into_inner();

@@ -204,6 +204,8 @@ struct Slot {
     app: Arc<App>,
     /// Confirmations that are waited for.
     waiting: Vec<(Generation, oneshot::Sender<Result<String, String>>)>,
+    /// Acts by hand that are answered once they are durable.
+    by_hand: Vec<(Fact, oneshot::Sender<Result<String, String>>)>,
     /// What the last fence did.
     fence_text: String,
     look_at: BootInstant,
@@ -280,7 +282,7 @@ impl Leases {
                 biased;
                 () = cancel.cancelled() => break,
                 heard = self.heard.recv() => if let Some(heard) = heard { self.hear(heard) },
-                Some((app, fact)) = self.stored.recv() => self.with(&app, |holder, now| holder.stored(fact, now)),
+                Some((app, fact)) = self.stored.recv() => self.note_stored(&app, fact),
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.finish(done),
                     Err(e) => tracing::error!(error = %e, "work on a lease panicked"),
@@ -372,6 +374,7 @@ impl Leases {
             holder,
             app: Arc::clone(app),
             waiting: Vec::new(),
+            by_hand: Vec::new(),
             fence_text: String::new(),
             look_at: now,
             looking: false,
@@ -458,30 +461,48 @@ impl Leases {
                 }
             }
             Order::Release { app, done } => {
-                self.by_hand(&app, done, "fencing is released", |holder, _| holder.release())
+                self.by_hand(&app, Fact::Released(true), done, |holder, _| holder.release());
             }
             Order::Resume { app, done } => {
-                self.by_hand(&app, done, "fencing is resumed", |holder, now| holder.resume(now))
+                self.by_hand(&app, Fact::Released(false), done, |holder, now| holder.resume(now));
             }
         }
     }
 
+    /// In force at once, answered once it is durable.
     fn by_hand(
         &mut self,
         app: &AppName,
+        fact: Fact,
         done: oneshot::Sender<Result<String, String>>,
-        what: &str,
         input: impl FnOnce(&mut Holder, BootInstant) -> Vec<Effect>,
     ) {
-        let answer = if self.slots.contains_key(app) {
-            self.with(app, input);
-            tracing::warn!(app = %app, "{what} by hand");
-            let state = self.slots.get(app).map(|slot| slot.holder.state(self.now()));
-            Ok(format!("{what}; {app} is now {state:?} on this host"))
+        self.with(app, input);
+        if let Some(slot) = self.slots.get_mut(app) {
+            tracing::warn!(app = %app, ?fact, "by hand");
+            slot.by_hand.push((fact, done));
         } else {
-            Err(format!("no writer of {app} is declared on this host"))
+            drop(done.send(Err(format!("no writer of {app} is declared on this host"))));
+        }
+    }
+
+    fn note_stored(&mut self, app: &AppName, fact: Fact) {
+        self.with(app, |holder, now| holder.stored(fact, now));
+        let now = self.now();
+        let Some(slot) = self.slots.get_mut(app) else { return };
+        let (stored, still) = std::mem::take(&mut slot.by_hand).into_iter().partition(|(waits, _)| *waits == fact);
+        slot.by_hand = still;
+        let state = match slot.holder.state(now) {
+            State::None => "no lease".to_owned(),
+            State::Ends(left) => format!("a lease that lasts {}", span(left)),
+            State::Sole => "a lease without end".to_owned(),
+            State::Fencing => "its writers are being stopped".to_owned(),
+            State::Fenced => "its writers are stopped".to_owned(),
+            State::Released => "nothing is fenced here".to_owned(),
         };
-        drop(done.send(answer));
+        for (_, done) in stored {
+            drop(done.send(Ok(format!("{app} on this host: {state}"))));
+        }
     }
 
     fn finish(&mut self, done: Done) {

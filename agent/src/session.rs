@@ -15,7 +15,7 @@ use std::{
 };
 
 use holdfast_proto::{PROTOCOL, PROTOCOL_MIN, v1, v1::agent_session_client::AgentSessionClient};
-use holdfast_shared::{clock::SharedClock, error::Chain, refusal};
+use holdfast_shared::{clock::SharedClock, error::Chain, refusal, tls::describe_connect_error};
 use holdfast_types::{refusal::Reason, spec, time::span};
 use tokio::{
     sync::{broadcast, mpsc, watch},
@@ -161,7 +161,7 @@ impl Session {
             }
             return refused.what;
         }
-        Chain(status).to_string()
+        describe_connect_error(status)
     }
 
     async fn once(&mut self) -> Result<(), Status> {
