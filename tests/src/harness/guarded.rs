@@ -6,8 +6,9 @@ use std::{fmt::Write as _, fs, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    fleet::{Binaries, Fleet},
+    fleet::{Binaries, Fleet, Told},
     host::Host,
+    net::Net,
     process::Output,
     time::wait_until,
 };
@@ -55,9 +56,19 @@ impl Guarded {
     /// # Errors
     /// What did not come up, with what was there instead.
     pub fn new(label: &str, settings: Settings) -> Result<Self> {
-        let mut guarded = Self::without_app(label, settings)?;
+        Self::on(Net::new(label)?, settings, &mut |_, _| {})
+    }
+
+    /// The same on a net that has no hosts yet, and tells what it builds.
+    ///
+    /// # Errors
+    /// What did not come up, with what was there instead.
+    pub fn on(net: Net, settings: Settings, told: Told<'_>) -> Result<Self> {
+        let mut guarded = Self::without_app_on(net, settings, told)?;
         guarded.apply()?;
+        told("app", "smellpin applied, mode automatic; it was found active in us-east");
         guarded.wait_ready("smellpin", "us-west")?;
+        told("standby", "us-west follows and could take over");
         Ok(guarded)
     }
 
@@ -66,8 +77,12 @@ impl Guarded {
     /// # Errors
     /// What did not come up.
     pub fn without_app(label: &str, settings: Settings) -> Result<Self> {
+        Self::without_app_on(Net::new(label)?, settings, &mut |_, _| {})
+    }
+
+    fn without_app_on(net: Net, settings: Settings, told: Told<'_>) -> Result<Self> {
         let binaries = Binaries::find()?;
-        let fleet = Fleet::new(label)?;
+        let fleet = Fleet::on(net, told)?;
         for region in [&fleet.east, &fleet.west] {
             // The spec names the socket once, with the region in its path.
             let folder = fleet.net.folder();
@@ -81,6 +96,7 @@ impl Guarded {
         let mut guarded = Self { fleet, binaries, settings, coordinator_config };
         guarded.init()?;
         guarded.start_coordinator()?;
+        told("coordinator", &format!("on eu-c1, at {}", guarded.fleet.coordinator_address()));
         let hosts: Vec<(String, Host)> = [&guarded.fleet.east, &guarded.fleet.west]
             .into_iter()
             .flat_map(|r| r.hosts().map(|h| (r.name.clone(), h.clone())))
@@ -88,6 +104,7 @@ impl Guarded {
         for (region, host) in hosts {
             let token = guarded.token(&region)?;
             guarded.join_and_start(&host, &token)?;
+            told("agent", &format!("on {}, joined {region} with a one-time token", host.name));
         }
         guarded.wait_hosts(4)?;
         Ok(guarded)
@@ -209,7 +226,7 @@ impl Guarded {
         let _ = write!(
             spec,
             "writers:\n  pg:\n    kind: postgres\n    on: db\n    run_by: {{pg_ctl: {{bin: {}, user: postgres}}}}\n    \
-             data_dir: {}\n    port: {}\n    login: {{socket: {}, user: holdfast, database: postgres}}\n    \
+             data_dir: \"{}\"\n    port: {}\n    login: {{socket: \"{}\", user: holdfast, database: postgres}}\n    \
              replication: {{mode: async, user: replicator, slot: \"holdfast_{{region}}\"}}\n",
             east.pg.bin().display(),
             placed(east.pg.data_dir(), &east.name),
@@ -263,8 +280,8 @@ impl Guarded {
         wait_until(&format!("{standby} to be able to take over {app}"), READY_WITHIN, || {
             let out = self.holdfast(&["-o", "json", "failover", app, "--to", standby, "--dry-run"]);
             let status = self.app_status(app).map_err(|e| e.to_string())?;
-            let lease = status["lease"].as_str().unwrap_or_default();
-            let ready = lease == "ended" && status["standby_state"] == "streaming" && status["health"] == "ok";
+            let lease = status["lease"]["state"].as_str().unwrap_or_default();
+            let ready = lease == "held" && status["standby_state"] == "streaming" && status["health"] == "ok";
             if ready { Ok(()) } else { Err(format!("{status} {}", out.map(|o| o.stderr).unwrap_or_default())) }
         })
     }
