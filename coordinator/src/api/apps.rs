@@ -187,7 +187,7 @@ impl Api {
 
     /// Asks every host of the spec that has a session what runs there.
     async fn ask_hosts(&self, spec: &AppSpec, text: &str) -> Answers {
-        let (hosts, now) = (self.look(false).hosts, self.clock.wall());
+        let (hosts, now) = (self.enrolled(), self.clock.wall());
         let reachable = self.fleet.reachable();
         let mut answers = Answers::new();
         let mut asked = BTreeSet::new();
@@ -300,7 +300,13 @@ impl v1::apps_server::Apps for Api {
         let (active_region, generation) = self.replica.read(|s| {
             s.app(name).map_or_else(Default::default, |app| (app.active().to_string(), app.record.generation))
         });
-        Ok(Response::new(v1::ApplyReply { revision: committed.number, changed: true, active_region, generation, notes }))
+        Ok(Response::new(v1::ApplyReply {
+            revision: committed.number,
+            changed: true,
+            active_region,
+            generation,
+            notes,
+        }))
     }
 }
 
@@ -334,10 +340,7 @@ mod tests {
     fn hosts_that_are_not_enrolled_are_named_with_their_tokens() {
         let refusal = strangers(&State::default(), &parsed(samples::FAST)).expect("nobody is enrolled");
         assert_eq!(refusal.reason, Reason::UnknownHost);
-        assert_eq!(
-            refusal.what,
-            "shop names 4 hosts that are not enrolled: use-db1, use-web1, usw-db1, usw-web1"
-        );
+        assert_eq!(refusal.what, "shop names 4 hosts that are not enrolled: use-db1, use-web1, usw-db1, usw-web1");
         assert_eq!(refusal.lines[0].text, "us-east: use-db1, use-web1");
         assert_eq!(
             refusal.next,
@@ -368,7 +371,8 @@ mod tests {
         let (active, refusal) = judge(&state, &spec, &Answers::new());
         assert_eq!((active, refusal.map(|r| r.reason)), (None, Some(Reason::UnknownHost)), "hosts first");
         // An app that exists is not held up by hosts that are away.
-        let apply = ApplySpec { spec_yaml: samples::FAST.to_owned(), on_revision: 0, active_region: "us-east".to_owned() };
+        let apply =
+            ApplySpec { spec_yaml: samples::FAST.to_owned(), on_revision: 0, active_region: "us-east".to_owned() };
         state.apply(LogIndex(2), &Change::new(samples::NOW, "test", Kind::ApplySpec(apply))).expect("a known kind");
         let (active, _) = judge(&state, &spec, &Answers::new());
         assert_eq!(active.map(|r| r.to_string()).as_deref(), Some("us-east"));

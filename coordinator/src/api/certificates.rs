@@ -36,10 +36,8 @@ impl v1::certificates_server::Certificates for Api {
         let was_live = self.fleet.live(&host).is_some();
         let reason = if reason.is_empty() { author(&operator) } else { reason };
         let change = Revoke { bearer: bearer.uri(&cluster), reason: reason.clone() };
-        let next = vec![
-            "holdfast hosts".to_owned(),
-            format!("holdfast token create --region {region} --replaces {host}"),
-        ];
+        let next =
+            vec!["holdfast hosts".to_owned(), format!("holdfast token create --region {region} --replaces {host}")];
         let revoked = match self.replica.propose(&author(&operator), Kind::Revoke(change)).await {
             Ok(committed) => committed.number,
             Err(error) => {

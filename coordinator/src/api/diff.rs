@@ -114,11 +114,7 @@ mod tests {
         for (old, new, told) in [
             (OLD, OLD.to_owned(), vec![]),
             (OLD, OLD.replace("# format", "# of this file").replace("\n\n", "\n# nothing\n"), vec![]),
-            (
-                OLD,
-                OLD.replace("assist", "automatic"),
-                vec!["- failover.mode: assist", "+ failover.mode: automatic"],
-            ),
+            (OLD, OLD.replace("assist", "automatic"), vec!["- failover.mode: assist", "+ failover.mode: automatic"]),
             (OLD, OLD.replace("    port: 5432\n", "    port: 5432\n    user: x\n"), vec!["+ writers.pg.user: x"]),
             (OLD, OLD.replace("  lease: {duration: 20s}\n", ""), vec!["- failover.lease: {duration: 20s}"]),
             ("", "app: \"a # b\"\nempty:\n".to_owned(), vec!["+ app: \"a # b\"", "+ empty:"]),

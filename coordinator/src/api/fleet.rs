@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use holdfast_coordinator_core::{
     counter::{Counter, Pacing},
-    gate,
+    gate, records,
+    rounds::RegionRounds,
     state::App,
     verdict::{self, Kind, SILENCE_SLACK},
 };
 use holdfast_proto::v1;
-use holdfast_types::{AppName, BootInstant, OperationId, WallTime, spec::FencedBy};
+use holdfast_types::{AppName, BootInstant, HostName, OperationId, RegionName, WallTime, spec::FencedBy};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -36,33 +37,12 @@ impl Api {
     /// Gathers. `judged`: this coordinator leads, so that its verdicts count; otherwise nobody's do.
     pub(super) fn look(&self, judged: bool) -> Look {
         let (boot, wall) = (self.clock.boot(), self.clock.wall());
-        let (apps, hosts) = self.replica.read(|s| {
-            let apps: Vec<_> = s
-                .apps()
-                .iter()
-                .map(|(name, app)| {
-                    let last = OperationId(app.record.last_operation);
-                    (name.clone(), app.clone(), s.operation(last).map(|op| (last, op.clone())))
-                })
-                .collect();
-            let hosts: Hosts = s
-                .hosts()
-                .iter()
-                .map(|(name, record)| {
-                    let roles = s.apps().values().filter_map(|app| {
-                        let roles: Vec<String> = app.spec.roles_of(name).iter().map(ToString::to_string).collect();
-                        (!roles.is_empty()).then(|| format!("{} {}", app.spec.app, roles.join(", ")))
-                    });
-                    let picture = HostPicture {
-                        region: record.region.clone(),
-                        presence: self.fleet.presence(name),
-                        quarantine: record.quarantine.clone(),
-                        roles: roles.collect(),
-                    };
-                    (name.clone(), picture)
-                })
-                .collect();
-            (apps, hosts)
+        let apps: Vec<_> = self.replica.read(|s| {
+            let last = |app: &App| {
+                let number = OperationId(app.record.last_operation);
+                s.operation(number).map(|op| (number, op.clone()))
+            };
+            s.apps().iter().map(|(name, app)| (name.clone(), app.clone(), last(app))).collect()
         });
         let live = self.watch.hosts();
         let pictures = apps
@@ -76,7 +56,30 @@ impl Api {
                 app,
             })
             .collect();
-        Look { pictures, hosts, boot, wall }
+        Look { pictures, hosts: self.enrolled(), boot, wall }
+    }
+
+    /// Every enrolled host, and what each app runs there.
+    pub(super) fn enrolled(&self) -> Hosts {
+        self.replica.read(|s| {
+            let mut roles: BTreeMap<HostName, Vec<String>> = BTreeMap::new();
+            for (name, app) in s.apps() {
+                for host in app.spec.hosts().into_keys() {
+                    let here: Vec<String> = app.spec.roles_of(&host).iter().map(ToString::to_string).collect();
+                    roles.entry(host).or_default().push(format!("{name} {}", here.join(", ")));
+                }
+            }
+            let picture = |(name, record): (&HostName, &records::Host)| {
+                let picture = HostPicture {
+                    region: record.region.clone(),
+                    presence: self.fleet.presence(name),
+                    quarantine: record.quarantine.clone(),
+                    roles: roles.remove(name).unwrap_or_default(),
+                };
+                (name.clone(), picture)
+            };
+            s.hosts().iter().map(picture).collect()
+        })
     }
 
     fn regions_of(
@@ -105,7 +108,7 @@ impl Api {
                 let reasons = seen.as_ref().and_then(|r| r.last.as_ref()).map(|(_, verdict)| &verdict.reasons);
                 RegionPicture {
                     name: region.name.clone(),
-                    kind: seen.as_ref().map_or(Kind::Unknown, holdfast_coordinator_core::rounds::RegionRounds::kind),
+                    kind: seen.as_ref().map_or(Kind::Unknown, RegionRounds::kind),
                     counter: seen.as_ref().map_or(Counter::default(), |r| r.counter),
                     failures: pacing.failures,
                     successes: pacing.successes,
@@ -121,7 +124,7 @@ impl Api {
             .collect()
     }
 
-    fn leases_of(&self, name: &AppName, app: &App, now: BootInstant) -> BTreeMap<holdfast_types::HostName, LeasePicture> {
+    fn leases_of(&self, name: &AppName, app: &App, now: BootInstant) -> BTreeMap<HostName, LeasePicture> {
         let hosts = app.spec.hosts().into_keys();
         hosts
             .filter_map(|host| {
@@ -138,11 +141,9 @@ impl Api {
     }
 
     /// The verdicts behind a `why`, each with its age.
-    fn verdicts(&self, name: &AppName, now: BootInstant) -> BTreeMap<holdfast_types::RegionName, (Duration, verdict::Verdict)> {
+    fn verdicts(&self, name: &AppName, now: BootInstant) -> BTreeMap<RegionName, (Duration, verdict::Verdict)> {
         let verdicts = self.watch.read(name, |rounds| {
-            let last = |r: &holdfast_coordinator_core::rounds::RegionRounds| {
-                r.last.as_ref().map(|(at, verdict)| (now.since(*at), verdict.clone()))
-            };
+            let last = |r: &RegionRounds| r.last.as_ref().map(|(at, verdict)| (now.since(*at), verdict.clone()));
             rounds.regions().iter().filter_map(|(region, r)| Some((region.clone(), last(r)?))).collect()
         });
         verdicts.unwrap_or_default()
@@ -215,7 +216,7 @@ impl v1::fleet_server::Fleet for Api {
             let until = |serial| s.certificates().get(serial).map_or(0, |c| c.until);
             s.hosts().iter().map(|(name, record)| (name.clone(), until(&record.serial))).collect()
         });
-        let hosts = self.look(true).hosts.into_iter().map(|(host, picture)| {
+        let hosts = self.enrolled().into_iter().map(|(host, picture)| {
             let (live, since) = match picture.presence {
                 Presence::Live(since) => (true, Some(since)),
                 Presence::Silent(since) => (false, Some(since)),
@@ -252,9 +253,10 @@ impl v1::fleet_server::Fleet for Api {
             return Err(Status::internal(format!("app {name} went while it was looked at")));
         };
         let verdicts = self.verdicts(&name, boot);
-        let regions = picture.regions.iter().map(|region| {
-            why::region(region, region.name == *picture.app.active(), verdicts.get(&region.name))
-        });
+        let regions = picture
+            .regions
+            .iter()
+            .map(|region| why::region(region, region.name == *picture.app.active(), verdicts.get(&region.name)));
         let (decision, next) = why::decision(picture);
         Ok(Response::new(v1::WhyReply {
             app: Some(picture.row()),

@@ -60,11 +60,7 @@ fn parts(step: &Step) -> Vec<v1::OperationPart> {
     results.sort_by_key(|r| r.part);
     let mut parts: Vec<v1::OperationPart> = results
         .iter()
-        .map(|r| v1::OperationPart {
-            host: r.host.clone(),
-            state: outcome(r.ended()).to_owned(),
-            text: r.text.clone(),
-        })
+        .map(|r| v1::OperationPart { host: r.host.clone(), state: outcome(r.ended()).to_owned(), text: r.text.clone() })
         .collect();
     if step.at() == StepState::Began {
         let answered: BTreeSet<&str> = results.iter().map(|r| r.host.as_str()).collect();
@@ -218,7 +214,14 @@ mod tests {
         let attempt = step.attempt;
         let part = u32::try_from(step.results.len()).expect("few");
         let (host, text) = (host.to_owned(), text.to_owned());
-        step.results.push(CommandResult { part, attempt, host, outcome: outcome.into(), text, ..CommandResult::default() });
+        step.results.push(CommandResult {
+            part,
+            attempt,
+            host,
+            outcome: outcome.into(),
+            text,
+            ..CommandResult::default()
+        });
     }
 
     #[test]

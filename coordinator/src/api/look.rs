@@ -56,7 +56,8 @@ struct Sight {
 
 fn sights(spec: &AppSpec, answers: &Answers) -> Vec<Sight> {
     let places = spec.regions.iter().flat_map(|region| {
-        let place = |writer: &WriterName| Some((writer.clone(), region.name.clone(), spec.writer_host(writer, &region.name)?));
+        let place =
+            |writer: &WriterName| Some((writer.clone(), region.name.clone(), spec.writer_host(writer, &region.name)?));
         spec.writers.keys().filter_map(place).collect::<Vec<_>>()
     });
     places
@@ -102,7 +103,8 @@ pub(super) fn notes(spec: &AppSpec, answers: &Answers) -> Vec<String> {
     let sights = sights(spec, answers);
     let mut notes = Vec::new();
     for primary in sights.iter().filter(|s| s.found == Found::Writes && s.system != 0) {
-        let others = sights.iter().filter(|s| s.writer == primary.writer && s.system != 0 && s.system != primary.system);
+        let others =
+            sights.iter().filter(|s| s.writer == primary.writer && s.system != 0 && s.system != primary.system);
         notes.extend(others.map(|other| {
             format!(
                 "{} on {} is no copy of the one on {}: their system identifiers differ, so it cannot follow",
@@ -113,7 +115,9 @@ pub(super) fn notes(spec: &AppSpec, answers: &Answers) -> Vec<String> {
     let writers: BTreeSet<&HostName> = sights.iter().map(|s| &s.host).collect();
     for (host, region) in spec.hosts() {
         match answers.get(&host) {
-            Some(Answer::Looked(reply)) => notes.extend(reply.problems.iter().map(|p| format!("{host} ({region}): {p}"))),
+            Some(Answer::Looked(reply)) => {
+                notes.extend(reply.problems.iter().map(|p| format!("{host} ({region}): {p}")))
+            }
             // Of a writer's host that is told among what was found.
             Some(Answer::Unseen(why)) if !writers.contains(&host) => notes.push(format!("{host} ({region}) {why}")),
             Some(Answer::Unseen(_)) | None => {}
@@ -129,26 +133,31 @@ pub(super) fn notes(spec: &AppSpec, answers: &Answers) -> Vec<String> {
 pub(super) fn conclude(spec: &AppSpec, answers: &Answers) -> Result<RegionName, Refusal> {
     let app = &spec.app;
     let sights = sights(spec, answers);
-    let refuse = |reason, what: String| {
-        Refusal::new(reason, what).lines("found", sights.iter().map(|sight| sight.line.clone()))
-    };
+    let refuse =
+        |reason, what: String| Refusal::new(reason, what).lines("found", sights.iter().map(|sight| sight.line.clone()));
     if spec.writers.is_empty() {
         // Nothing writes, so nothing can be found; with one region there is nothing to choose either.
         return match spec.regions.as_slice() {
             [only] => Ok(only.name.clone()),
-            _ => Err(refuse(Reason::NoSingleWriter, format!("{app} declares no writer, so no region can be found active"))
-                .next("holdfast plan --help")),
+            _ => Err(refuse(
+                Reason::NoSingleWriter,
+                format!("{app} declares no writer, so no region can be found active"),
+            )
+            .next("holdfast plan --help")),
         };
     }
     let primary_in = |region: &RegionName| {
         sights.iter().any(|s| s.region == *region && matches!(s.found, Found::Writes | Found::Primary))
     };
-    let all_write = |region: &RegionName| sights.iter().filter(|s| s.region == *region).all(|s| s.found == Found::Writes);
+    let all_write =
+        |region: &RegionName| sights.iter().filter(|s| s.region == *region).all(|s| s.found == Found::Writes);
     let primaries: Vec<&RegionName> = spec.regions.iter().map(|r| &r.name).filter(|r| primary_in(r)).collect();
     if primaries.len() > 1 {
         let what = format!("{app} has primaries in {} regions: {}", primaries.len(), listed(primaries));
-        return Err(refuse(Reason::NoSingleWriter, what)
-            .line("why", "the one that is not the app's must be stopped, or made to follow, before anything is applied"));
+        return Err(refuse(Reason::NoSingleWriter, what).line(
+            "why",
+            "the one that is not the app's must be stopped, or made to follow, before anything is applied",
+        ));
     }
     let unseen: Vec<&Sight> = sights.iter().filter(|s| s.found == Found::Unseen).collect();
     if let Some(first) = unseen.first() {
@@ -161,7 +170,10 @@ pub(super) fn conclude(spec: &AppSpec, answers: &Answers) -> Result<RegionName, 
     match primaries.first() {
         Some(region) if all_write(region) => {}
         Some(region) => {
-            return Err(refuse(Reason::NoSingleWriter, format!("not every writer of {app} accepts writes in {region}")));
+            return Err(refuse(
+                Reason::NoSingleWriter,
+                format!("not every writer of {app} accepts writes in {region}"),
+            ));
         }
         None => return Err(refuse(Reason::NoSingleWriter, format!("no region of {app} accepts writes"))),
     }
@@ -260,10 +272,7 @@ mod tests {
     fn what_was_found_is_told_with_its_place_and_position() {
         let spec = parse("test", FAST).expect("a spec");
         let following = v1::DatabaseEvidence { sender: "10.10.2.11".to_owned(), ..seen(true, true, false) };
-        let all = answers(
-            Some(looked(Some(seen(true, false, true)), &[])),
-            Some(looked(Some(following), &[])),
-        );
+        let all = answers(Some(looked(Some(seen(true, false, true)), &[])), Some(looked(Some(following), &[])));
         assert_eq!(
             found(&spec, &all),
             [
@@ -282,7 +291,8 @@ mod tests {
     fn a_standby_of_another_cluster_and_absent_proxies_are_noted() {
         let spec = parse("test", FAST).expect("a spec");
         let stranger = v1::DatabaseEvidence { system_identifier: 8, ..seen(true, true, false) };
-        let mut all = answers(Some(looked(Some(seen(true, false, true)), &[])), Some(looked(Some(stranger), &["no disk"])));
+        let mut all =
+            answers(Some(looked(Some(seen(true, false, true)), &[])), Some(looked(Some(stranger), &["no disk"])));
         all.insert("use-web1".parse().unwrap(), Answer::Unseen("has no session".to_owned()));
         let notes = notes(&spec, &all);
         assert_eq!(notes.len(), 3, "{notes:?}");

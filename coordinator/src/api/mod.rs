@@ -29,6 +29,8 @@ mod picture;
 mod refuse;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod weak;
 mod why;
@@ -36,7 +38,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use holdfast_coordinator_core::state::App;
+use holdfast_coordinator_core::{records::Operation, state::App};
 use holdfast_shared::{clock::SharedClock, tls::HotTls};
 use holdfast_types::{AppName, OperationId, RegionName};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -97,14 +99,12 @@ impl Api {
     }
 
     /// The operation of that number, and its app.
-    fn operation(
-        &self,
-        number: u64,
-    ) -> Result<(OperationId, holdfast_coordinator_core::records::Operation, Option<App>), Status> {
+    fn operation(&self, number: u64) -> Result<(OperationId, Operation, Option<App>), Status> {
         let id = OperationId(number);
         self.replica
             .read(|s| {
-                let op = s.operation(id).cloned().ok_or_else(|| refuse::unknown_operation(id, s.operations().keys()))?;
+                let op =
+                    s.operation(id).cloned().ok_or_else(|| refuse::unknown_operation(id, s.operations().keys()))?;
                 let app = op.app.parse().ok().and_then(|name: AppName| s.app(&name).cloned());
                 Ok((id, op, app))
             })

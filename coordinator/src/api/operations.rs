@@ -141,10 +141,7 @@ impl v1::operations_server::Operations for Api {
         Ok(Response::new(journal::operation(number, &op, app.as_ref())))
     }
 
-    async fn watch(
-        &self,
-        request: Request<v1::WatchOperationRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<v1::WatchOperationRequest>) -> Result<Response<Self::WatchStream>, Status> {
         authorise::operator(&request, Right::Read)?;
         self.lead().await?;
         let (number, _, _) = self.operation(request.get_ref().number)?;
@@ -219,7 +216,10 @@ mod tests {
             commit(&mut state, Kind::SetPromotable(SetPromotable { app: name.to_owned(), generation: 1, regions }));
             let app = state.app(&name.parse().expect("a name")).expect("applied").clone();
             let plan = plan::failover(&app, &FailoverRequest { to: None, reason: String::new() }).expect("a plan");
-            commit(&mut state, Kind::StartOperation(StartOperation { operation: Some(plan), generation: 1, revision: 1 }));
+            commit(
+                &mut state,
+                Kind::StartOperation(StartOperation { operation: Some(plan), generation: 1, revision: 1 }),
+            );
         }
         let numbers = |app: Option<&str>, limit| -> Vec<(u64, String)> {
             let app: Option<AppName> = app.map(|name| name.parse().expect("a name"));

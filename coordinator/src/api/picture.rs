@@ -83,7 +83,9 @@ pub(super) fn silence(host: &HostName, hosts: &Hosts, now: WallTime) -> Option<S
     let place = format!("{host} ({})", picture.region);
     match picture.presence {
         Presence::Live(_) => None,
-        Presence::Silent(since) if now.since(since) < CLOCK_TELLS => Some(format!("{place} is silent since {}", since.clock())),
+        Presence::Silent(since) if now.since(since) < CLOCK_TELLS => {
+            Some(format!("{place} is silent since {}", since.clock()))
+        }
         Presence::Silent(since) => Some(format!("{place} is silent for {}", span(now.since(since)))),
         Presence::NeverSeen => Some(format!("{place} was not heard since this coordinator started")),
     }
@@ -308,11 +310,35 @@ mod tests {
             ("ahead of what was last seen", |p| seen(p).lsn.0 += 10, "streaming", Some(0)),
             ("its host is gone", |p| west(p).live = false, "absent", None),
             ("does not receive", |p| seen(p).streaming = false, "failing", Some(0)),
-            ("on another timeline", |p| { seen(p).streaming = false; seen(p).timeline = 2; }, "failing", None),
+            (
+                "on another timeline",
+                |p| {
+                    seen(p).streaming = false;
+                    seen(p).timeline = 2;
+                },
+                "failing",
+                None,
+            ),
             ("was not looked at for long", |p| west(p).age = Duration::from_secs(9), "failing", Some(0)),
-            ("fenced", |p| { west(p).seen = None; lease(p, v1::LeaseState::Fenced); }, "fenced", None),
+            (
+                "fenced",
+                |p| {
+                    west(p).seen = None;
+                    lease(p, v1::LeaseState::Fenced);
+                },
+                "fenced",
+                None,
+            ),
             ("not a holder", |p| lease(p, v1::LeaseState::None), "streaming", Some(0)),
-            ("nothing seen yet", |p| { west(p).seen = None; p.regions[1].kind = Kind::Unknown; }, "–", None),
+            (
+                "nothing seen yet",
+                |p| {
+                    west(p).seen = None;
+                    p.regions[1].kind = Kind::Unknown;
+                },
+                "–",
+                None,
+            ),
         ];
         for (name, change, state, behind) in table {
             let mut picture = samples::good_day();

@@ -61,9 +61,9 @@ impl v1::tokens_server::Tokens for Api {
         let (uses, valid) = terms(uses, valid.as_ref()).map_err(refuse::bad)?;
         if !replaces.is_empty() {
             let host = HostName::new(&*replaces).map_err(|e| refuse::bad(e.to_string()))?;
-            let unknown = self.replica.read(|s| {
-                (!s.hosts().contains_key(&host)).then(|| refuse::unknown_host(&host, s.hosts().keys()))
-            });
+            let unknown = self
+                .replica
+                .read(|s| (!s.hosts().contains_key(&host)).then(|| refuse::unknown_host(&host, s.hosts().keys())));
             if let Some(unknown) = unknown {
                 return Err(unknown.status());
             }

@@ -99,10 +99,7 @@ mod tests {
                 }),
                 "us-east is failing, 1 of 3: after 2 more in a row it is unhealthy",
             ),
-            (
-                Arc::new(|p| unhealthy(p, Kind::Failing)),
-                "us-east is unhealthy: the gate is asked at the next verdict",
-            ),
+            (Arc::new(|p| unhealthy(p, Kind::Failing)), "us-east is unhealthy: the gate is asked at the next verdict"),
             (
                 Arc::new(|p| {
                     unhealthy(p, Kind::Failing);
@@ -110,10 +107,7 @@ mod tests {
                 }),
                 "shop will not move",
             ),
-            (
-                Arc::new(|p| unhealthy(p, Kind::Ok)),
-                "us-east works again: 0 of 3 good, then it counts as healthy",
-            ),
+            (Arc::new(|p| unhealthy(p, Kind::Ok)), "us-east works again: 0 of 3 good, then it counts as healthy"),
             (
                 Arc::new(|p| p.regions[0].kind = Kind::Unknown),
                 "nobody can tell how us-east does: counters stand still, nothing moves",
