@@ -267,12 +267,6 @@ impl Leases {
         Ok((this, Handle { orders: orders_in, heard: heard_in, views: views_out }))
     }
 
-    /// Whether any app's lease lives here.
-    #[must_use]
-    pub fn holds_any(&self) -> bool {
-        self.views.borrow().values().any(|view| view.permit != Permit::NONE)
-    }
-
     /// Runs until cancelled. What is being stopped then is stopped by nobody: the next start looks again.
     pub async fn run(mut self, cancel: CancellationToken) {
         loop {

@@ -57,7 +57,7 @@ pub struct Parts {
     pub renewal: Option<Renewal>,
     /// Whether the socket for commands by hand is opened.
     pub control: bool,
-    /// Becomes true when leases are taken over, or the first session is up.
+    /// Becomes true when the leases of all known apps are taken over, or the first session is up.
     pub ready: watch::Sender<bool>,
 }
 
@@ -115,7 +115,9 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
         booted: life.booted,
     })
     .await?;
-    if leases.holds_any() {
+    // From here on every app that this host knows of is looked after, with or without a coordinator. A host that knows
+    // of none has something to do only once it has a session.
+    if !desk.watch().borrow().apps.is_empty() {
         parts.ready.send_replace(true);
     }
 

@@ -254,18 +254,7 @@ pub struct Coordinator {
 impl Coordinator {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let state = CoordinatorState {
-            policy: Policy::Silent,
-            requests: Vec::new(),
-            heard: Vec::new(),
-            desired: None,
-            acknowledges: true,
-            sessions: Vec::new(),
-            leases: Vec::new(),
-        };
-        let this =
-            Self { state: Arc::new(Mutex::new(state)), tasks: Arc::default(), address, stop: CancellationToken::new() };
+        let this = Self::at(listener.local_addr().expect("bound"));
         let (service, stop) = (this.clone(), this.stop.clone());
         lock(&this.tasks).spawn(async move {
             let incoming = tonic::transport::server::TcpIncoming::from(listener);
@@ -275,6 +264,20 @@ impl Coordinator {
             served.await.expect("served");
         });
         this
+    }
+
+    /// Served by whoever calls.
+    pub fn at(address: SocketAddr) -> Self {
+        let state = CoordinatorState {
+            policy: Policy::Silent,
+            requests: Vec::new(),
+            heard: Vec::new(),
+            desired: None,
+            acknowledges: true,
+            sessions: Vec::new(),
+            leases: Vec::new(),
+        };
+        Self { state: Arc::new(Mutex::new(state)), tasks: Arc::default(), address, stop: CancellationToken::new() }
     }
 
     pub fn address(&self) -> String {
