@@ -3,6 +3,10 @@
 //! [`harness`] makes hosts, cuts links and runs real programs; [`workload`] writes, remembers what was acknowledged and
 //! judges it afterwards; [`preflight`] says what a machine lacks. Nothing here is part of the product.
 
+pub mod bench;
+pub mod demo;
 pub mod harness;
+pub mod measure;
 pub mod preflight;
+pub mod sim;
 pub mod workload;
