@@ -48,13 +48,11 @@ pub struct Ended {
     pub text: String,
     /// What was seen of the database.
     pub database: Option<v1::DatabaseEvidence>,
-    /// Of a cut: what connects it again.
-    pub conninfo: String,
 }
 
 impl Ended {
     fn new(outcome: v1::CommandOutcome, text: impl Into<String>) -> Self {
-        Self { outcome, text: text.into(), database: None, conninfo: String::new() }
+        Self { outcome, text: text.into(), database: None }
     }
 }
 
@@ -304,7 +302,6 @@ fn result(id: CommandId, ended: Ended, took: Duration, clock: &SharedClock) -> v
         text: ended.text,
         took: wire::to_duration(took),
         database: ended.database,
-        conninfo: ended.conninfo,
         ended_at: Some(wire::to_timestamp(clock.wall())),
     }
 }

@@ -81,21 +81,6 @@ pub enum Probed {
     },
 }
 
-/// A standby cut from its primary.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Cut {
-    /// What it was connected with; nothing when it was cut before. May hold a password.
-    pub conninfo: Option<String>,
-    /// What was seen after it.
-    pub seen: Seen,
-}
-
-impl fmt::Debug for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cut").field("conninfo", &self.conninfo.as_ref().map(|_| "…")).field("seen", &self.seen).finish()
-    }
-}
-
 /// What can be done on this host.
 #[async_trait]
 pub trait Executors: Send + Sync + fmt::Debug + 'static {
@@ -111,8 +96,11 @@ pub trait Executors: Send + Sync + fmt::Debug + 'static {
     /// Promotes a standby and waits until it accepts writes.
     async fn promote(&self, writer: &Writer, within: Duration) -> Result<Seen, ExecError>;
 
+    /// What a standby is connected to its primary with; nothing when it is cut. May hold a password.
+    async fn connected_with(&self, writer: &Writer, within: Duration) -> Result<Option<String>, ExecError>;
+
     /// Cuts a standby from its primary, durably.
-    async fn cut(&self, writer: &Writer, within: Duration) -> Result<Cut, ExecError>;
+    async fn cut(&self, writer: &Writer, within: Duration) -> Result<Seen, ExecError>;
 
     /// Connects a standby again.
     async fn reconnect(&self, writer: &Writer, conninfo: &str, within: Duration) -> Result<(), ExecError>;

@@ -14,11 +14,13 @@
 //! | [`control`] | the socket for root on this host |
 //! | [`join`], [`renew`] | its certificate |
 //! | [`config`] | what files say |
+//! | [`command`] | the command line, and the real parts |
 //! | [`wire`] | messages to values, and back |
 
 pub mod apps;
 pub mod backoff;
 pub mod checks;
+pub mod command;
 pub mod commands;
 pub mod config;
 pub mod connect;

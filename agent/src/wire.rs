@@ -77,10 +77,7 @@ pub enum Order {
     /// Cut the receivers.
     Cut,
     /// Connect them again.
-    Reconnect {
-        /// As a cut reported it.
-        conninfo: String,
-    },
+    Reconnect,
     /// Promote under a lease.
     Promote,
     /// Start what was primary, under a lease.
@@ -136,7 +133,7 @@ pub fn command(command: &v1::Command) -> Result<Command, Malformed> {
     let order = match command.body.as_ref().ok_or_else(|| malformed("a command without a body that we know"))? {
         v1::command::Body::Fence(v1::Fence {}) => Order::Fence,
         v1::command::Body::Cut(v1::Cut {}) => Order::Cut,
-        v1::command::Body::Reconnect(reconnect) => Order::Reconnect { conninfo: reconnect.conninfo.clone() },
+        v1::command::Body::Reconnect(_) => Order::Reconnect,
         v1::command::Body::Promote(v1::Promote {}) => Order::Promote,
         v1::command::Body::Start(v1::Start {}) => Order::Start,
         v1::command::Body::Route(route) => Order::Route { region: RegionName::new(&*route.region).map_err(malformed)? },

@@ -33,7 +33,7 @@ async fn a_repeat_returns_the_stored_result_and_a_lower_token_is_refused() {
     coordinator.command(1, 20, 1, WITHIN, Body::Cut(v1::Cut {}));
     let first = coordinator.result(1).await;
     assert_eq!(first.outcome(), v1::CommandOutcome::Done, "{}", first.text);
-    assert_eq!(first.conninfo, r#"{"pg":"host=10.0.0.1"}"#);
+    assert!(!format!("{first:?}").contains("10.0.0.1"), "what a standby was connected with stays on its host");
 
     coordinator.command(1, 20, 1, WITHIN, Body::Cut(v1::Cut {}));
     eventually("the result told again", || (coordinator.results(1).len() > 1).then_some(())).await;
@@ -52,7 +52,7 @@ async fn a_repeat_returns_the_stored_result_and_a_lower_token_is_refused() {
     coordinator.command(3, 19, 1, WITHIN, Body::Cut(v1::Cut {}));
     assert_eq!(coordinator.result(3).await.outcome(), v1::CommandOutcome::Refused);
 
-    coordinator.command(4, 21, 1, WITHIN, Body::Reconnect(v1::Reconnect { conninfo: first.conninfo }));
+    coordinator.command(4, 21, 1, WITHIN, Body::Reconnect(v1::Reconnect {}));
     assert_eq!(coordinator.result(4).await.outcome(), v1::CommandOutcome::Done);
     assert_eq!(host.state().conninfo.as_deref(), Some("host=10.0.0.1"));
     agent.stop().await;

@@ -176,7 +176,15 @@ impl Decider {
         }
     }
 
-    async fn start(&self, app: &App, plan: Operation, by: &str) -> Result<OperationId, ProposeError> {
+    async fn start(&self, app: &App, mut plan: Operation, by: &str) -> Result<OperationId, ProposeError> {
+        // Of several writers the one that was lost first: from then on the app was not served whole.
+        let served = self.watch.read(&app.spec.app, |rounds| {
+            app.spec.writers.keys().map(|w| rounds.sights().source(w).map(|s| s.at)).min().flatten()
+        });
+        if let Some(at) = served.flatten() {
+            let ago = i64::try_from(self.clock.boot().since(at).as_millis()).unwrap_or(0);
+            plan.last_served_at = self.clock.wall().unix_millis() - ago;
+        }
         let change = StartOperation {
             operation: Some(plan),
             generation: app.record.generation,

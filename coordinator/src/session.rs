@@ -278,7 +278,6 @@ impl Sessions {
             outcome: outcome.into(),
             text: result.text,
             position: result.database.map(|d| Position { timeline: d.timeline, lsn: d.lsn }),
-            conninfo: result.conninfo,
         };
         let change = CommandEnded { operation: id.operation, step: id.step, result: Some(record) };
         self.replica.propose(caller.host.as_str(), Kind::CommandEnded(change)).await.map_err(|e| e.status())?;

@@ -1,6 +1,6 @@
 //! What each command does.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use holdfast_agent_core::duties::Probe;
 use holdfast_proto::v1::CommandOutcome;
@@ -59,8 +59,8 @@ impl Tools {
         let ended = match &command.order {
             Order::Fence => self.fence(app, command).await,
             Order::Cut => self.cut(app, within, store).await,
-            Order::Reconnect { conninfo } => self.reconnect(app, conninfo, within, store).await,
-            Order::Promote | Order::Start => self.open(app, command).await,
+            Order::Reconnect => self.reconnect(app, within, store).await,
+            Order::Promote | Order::Start => self.open(app, command, store).await,
             Order::Route { region } => self.route(app, region, command.received.token).await,
             Order::Verify { region } => self.verify(app, region).await,
         };
@@ -85,48 +85,41 @@ impl Tools {
         Ok(done(format!("generation {} is fenced: {text}", command.generation), last.as_ref()))
     }
 
+    /// What a standby was connected with stays on this host: it may hold a password. It is kept before the cut, so that
+    /// no crash in between leaves a standby that nobody can connect again.
     async fn cut(&self, app: &App, within: Duration, store: &Store) -> Done {
-        let mut conninfos = BTreeMap::new();
         let mut texts = Vec::new();
         let mut position: Option<Seen> = None;
         for writer in self.writers(app)? {
             let name = writer.name.as_str();
-            let cut = self.executors.cut(writer, within).await.map_err(|e| e.0)?;
-            if cut.conninfo.is_some() {
-                store.put_receiver(&app.name, name, cut.conninfo.clone()).await.map_err(|e| Chain(&e).to_string())?;
+            let connected = self.executors.connected_with(writer, within).await.map_err(|e| e.0)?;
+            if connected.is_some() {
+                store.put_receiver(&app.name, name, connected).await.map_err(|e| Chain(&e).to_string())?;
             }
-            // A second cut finds nothing any more; what the first one found is kept.
-            let conninfo = match cut.conninfo {
-                Some(conninfo) => Some(conninfo),
-                None => store.receiver(&app.name, name).await.map_err(|e| Chain(&e).to_string())?,
-            };
-            if let Some(conninfo) = conninfo {
-                conninfos.insert(name.to_owned(), conninfo);
-            }
-            texts.push(format!("{name} receives no more, {}", cut.seen.text));
-            position = Some(cut.seen);
+            let seen = self.executors.cut(writer, within).await.map_err(|e| e.0)?;
+            texts.push(format!("{name} receives no more, {}", seen.text));
+            position = Some(seen);
         }
-        let mut ended = done(texts.join("; "), position.as_ref());
-        ended.conninfo = serde_json::to_string(&conninfos).map_err(|e| e.to_string())?;
-        Ok(ended)
+        Ok(done(texts.join("; "), position.as_ref()))
     }
 
-    async fn reconnect(&self, app: &App, conninfo: &str, within: Duration, store: &Store) -> Done {
-        let told: BTreeMap<String, String> = serde_json::from_str(conninfo).unwrap_or_default();
+    async fn reconnect(&self, app: &App, within: Duration, store: &Store) -> Done {
+        let mut texts = Vec::new();
         for writer in self.writers(app)? {
             let name = writer.name.as_str();
-            let kept = store.receiver(&app.name, name).await.map_err(|e| Chain(&e).to_string())?;
-            let conninfo = told.get(name).cloned().or(kept).ok_or_else(|| {
-                format!("nobody knows what {name} on {} was connected with; connect it by hand", self.me.host)
-            })?;
-            self.executors.reconnect(writer, &conninfo, within).await.map_err(|e| e.0)?;
+            let Some(kept) = store.receiver(&app.name, name).await.map_err(|e| Chain(&e).to_string())? else {
+                texts.push(format!("{name} was not cut"));
+                continue;
+            };
+            self.executors.reconnect(writer, &kept, within).await.map_err(|e| e.0)?;
             store.put_receiver(&app.name, name, None).await.map_err(|e| Chain(&e).to_string())?;
+            texts.push(format!("{name} follows again"));
         }
-        Ok(done("it follows again", None))
+        Ok(done(texts.join("; "), None))
     }
 
     /// Promotes or starts, under a live lease of the command's generation.
-    async fn open(&self, app: &App, command: &Command) -> Done {
+    async fn open(&self, app: &App, command: &Command, store: &Store) -> Done {
         let writers = self.writers(app)?;
         let began = self.clock.boot();
         let generation = command.generation;
@@ -144,7 +137,7 @@ impl Tools {
                     Order::Start
                     | Order::Fence
                     | Order::Cut
-                    | Order::Reconnect { .. }
+                    | Order::Reconnect
                     | Order::Route { .. }
                     | Order::Verify { .. } => self.executors.start_primary(writer, rest).await,
                 };
@@ -162,6 +155,12 @@ impl Tools {
             work.await?
         };
         self.leases.opened(&app.name).await;
+        if command.order == Order::Promote {
+            // It is a primary now: what it once followed is history.
+            for writer in self.writers(app)? {
+                store.put_receiver(&app.name, writer.name.as_str(), None).await.map_err(|e| Chain(&e).to_string())?;
+            }
+        }
         let text = seen.as_ref().map_or_else(String::new, |seen| seen.text.clone());
         Ok(done(format!("{text}, under a lease of generation {generation}"), seen.as_ref()))
     }

@@ -11,7 +11,7 @@ use holdfast_agent_core::duties::Probe;
 use holdfast_shared::{error::Chain, files};
 use holdfast_types::{Credential, spec::Writer};
 
-use super::{Cut, ExecError, Executors, Probed, Seen};
+use super::{ExecError, Executors, Probed, Seen};
 use crate::{
     checks::{Check, Evidence, Outcome, Runner},
     exec::{
@@ -157,11 +157,15 @@ impl Executors for RealExecutors {
         })
     }
 
-    async fn cut(&self, writer: &Writer, within: Duration) -> Result<Cut, ExecError> {
+    async fn connected_with(&self, writer: &Writer, within: Duration) -> Result<Option<String>, ExecError> {
+        let conninfo = self.postgres(writer)?.connected_with(within).await.map_err(failed)?;
+        Ok(conninfo.map(|conninfo| conninfo.expose().to_owned()))
+    }
+
+    async fn cut(&self, writer: &Writer, within: Duration) -> Result<Seen, ExecError> {
         let postgres = self.postgres(writer)?;
-        let cut = postgres.cut_receiver(within).await.map_err(failed)?;
-        let look = postgres.look(LOOK_AFTER).await.map_err(failed)?;
-        Ok(Cut { conninfo: cut.conninfo.map(|conninfo| conninfo.expose().to_owned()), seen: seen(&look) })
+        postgres.cut_receiver(within).await.map_err(failed)?;
+        Ok(seen(&postgres.look(LOOK_AFTER).await.map_err(failed)?))
     }
 
     async fn reconnect(&self, writer: &Writer, conninfo: &str, within: Duration) -> Result<(), ExecError> {

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use holdfast_agent::{
     Me, Parts,
     connect::Connect,
-    executors::{Cut, ExecError, Executors, Probed, Seen},
+    executors::{ExecError, Executors, Probed, Seen},
     store,
 };
 use holdfast_agent_core::duties::Probe;
@@ -185,15 +185,19 @@ impl Executors for Host {
         Ok(self.seen())
     }
 
-    async fn cut(&self, _: &Writer, _: Duration) -> Result<Cut, ExecError> {
+    async fn connected_with(&self, _: &Writer, _: Duration) -> Result<Option<String>, ExecError> {
+        Ok(lock(&self.state).conninfo.clone())
+    }
+
+    async fn cut(&self, _: &Writer, _: Duration) -> Result<Seen, ExecError> {
         let slow = {
             let mut state = lock(&self.state);
             state.did.push("cut".to_owned());
             state.slow_cut
         };
         tokio::time::sleep(slow).await;
-        let conninfo = lock(&self.state).conninfo.take();
-        Ok(Cut { conninfo, seen: self.seen() })
+        lock(&self.state).conninfo = None;
+        Ok(self.seen())
     }
 
     async fn reconnect(&self, _: &Writer, conninfo: &str, _: Duration) -> Result<(), ExecError> {

@@ -32,11 +32,17 @@ pub(super) fn operation(number: OperationId, op: &Operation, app: Option<&App>) 
         abortable: state == OperationState::Running && !op.past_no_return && !op.aborting,
         generation_before: op.generation_before,
         generation_after: op.generation_after,
-        // The journal does not hold when the old active region was last proven to take writes.
-        rto_measured: None,
+        rto_measured: rto_measured(op),
         facts: facts(op),
         next: next(op, app),
     }
+}
+
+/// From the last write that was seen in the region it left to the end of a verification that went well.
+fn rto_measured(op: &Operation) -> Option<prost_types::Duration> {
+    let verified = op.steps.iter().rfind(|s| matches!(s.action, Some(Action::Verify(_))) && s.at() == StepState::Done)?;
+    let millis = u64::try_from(verified.ended_at.checked_sub(op.last_served_at)?).ok()?;
+    (op.last_served_at > 0).then(|| std::time::Duration::from_millis(millis).try_into().ok()).flatten()
 }
 
 fn step(index: u32, step: &Step) -> v1::OperationStep {

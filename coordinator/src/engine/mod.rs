@@ -32,6 +32,11 @@ pub trait Faults: Send + Sync {
     fn after_begins(&self, _step: &str, _attempt: u32) {}
     /// The step was carried out, "ended" is not committed.
     fn before_ended(&self, _step: &str, _attempt: u32) {}
+    /// Whether a fence goes on at once, without the source's word and without the wait: what the check for overlapping
+    /// writes must catch.
+    fn skips_wait(&self) -> bool {
+        false
+    }
 }
 
 /// What the product runs with.

@@ -120,6 +120,7 @@ impl Engine {
             hold_applied,
             &timings,
         );
+        let over = if self.faults.skips_wait() { hold_applied } else { over };
         let hosts: Vec<HostName> = app.holders(app.active()).into_iter().collect();
         let parts: Vec<Part> = hosts
             .iter()
@@ -185,13 +186,10 @@ impl Engine {
             .iter()
             .flat_map(|c| &c.hosts)
             .filter_map(|host| {
-                let known = cut.results.iter().rfind(|r| r.host == *host && !r.conninfo.is_empty());
                 Some(Part {
                     host: host.parse().ok()?,
                     // Without a result the agent may have cut all the same: it knows what it cut.
-                    body: v1::command::Body::Reconnect(v1::Reconnect {
-                        conninfo: known.map(|r| r.conninfo.clone()).unwrap_or_default(),
-                    }),
+                    body: v1::command::Body::Reconnect(v1::Reconnect {}),
                     required: true,
                 })
             })

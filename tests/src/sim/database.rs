@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use holdfast_agent::executors::{Cut, ExecError, Executors, Probed, Seen};
+use holdfast_agent::executors::{ExecError, Executors, Probed, Seen};
 use holdfast_agent_core::duties::Probe;
 use holdfast_types::{Lsn, spec::{PostgresExpect, Writer}};
 
@@ -194,9 +194,13 @@ impl Executors for Double {
         }))
     }
 
-    async fn cut(&self, _writer: &Writer, _within: Duration) -> Result<Cut, ExecError> {
-        let seen = self.change("cuts its receiver", |d| d.connected = false);
-        Ok(Cut { conninfo: Some("host=primary".to_owned()), seen })
+    async fn connected_with(&self, _writer: &Writer, _within: Duration) -> Result<Option<String>, ExecError> {
+        let connected = self.systems.lock().databases.get(&self.region).is_some_and(|d| d.connected);
+        Ok(connected.then(|| "host=primary".to_owned()))
+    }
+
+    async fn cut(&self, _writer: &Writer, _within: Duration) -> Result<Seen, ExecError> {
+        Ok(self.change("cuts its receiver", |d| d.connected = false))
     }
 
     async fn reconnect(&self, _writer: &Writer, _conninfo: &str, _within: Duration) -> Result<(), ExecError> {

@@ -84,6 +84,17 @@ impl Postgres {
         Ok(Cut { conninfo: (!before.is_empty()).then_some(Conninfo(before)) })
     }
 
+    /// What a standby is connected with; nothing when it is cut. To be kept before a cut: afterwards nobody knows.
+    ///
+    /// # Errors
+    /// Refused when it is no standby.
+    pub async fn connected_with(&self, within: Duration) -> Result<Option<Conninfo>, PostgresError> {
+        let until = Until::after(within);
+        let session = self.standby_session("ask for the connection of", until).await?;
+        let conninfo = session.conninfo(until).await?;
+        Ok((!conninfo.is_empty()).then_some(Conninfo(conninfo)))
+    }
+
     /// Connects a standby to a primary, durably. Whether that one answers is seen by looking.
     ///
     /// # Errors
