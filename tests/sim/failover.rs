@@ -4,10 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use holdfast_tests::sim::{
-    trace::Trace,
-    world::World,
-};
+use holdfast_tests::sim::{trace::Trace, world::World};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -43,13 +40,15 @@ fn run(seed: u64) -> Result<Vec<String>> {
 #[test]
 fn a_cut_region_is_fenced_before_the_other_is_promoted_for_every_seed() -> Result<()> {
     for seed in seeds() {
-        run(seed).map_err(|e| e.context(format!("seed {seed}; replay: HF_SEED={seed} cargo test --test sim_failover")))?;
+        run(seed)
+            .map_err(|e| e.context(format!("seed {seed}; replay: HF_SEED={seed} cargo test --test sim_failover")))?;
     }
     Ok(())
 }
 
 #[test]
 fn one_seed_gives_one_trace() -> Result<()> {
+    ensure!(cfg!(tokio_unstable), "built without the flags of .cargo/config.toml: RUSTFLAGS in the environment replaces them");
     let (one, two) = (run(7)?, run(7)?);
     let differs = one.iter().zip(&two).find(|(a, b)| a != b);
     ensure!(one.len() == two.len() && differs.is_none(), "{differs:?} of {} and {} lines", one.len(), two.len());

@@ -51,7 +51,7 @@ pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = count;
     let mut unit = 0;
-    while value >= 10_240 || (value >= 1_024 && value % 1_024 == 0 && unit + 1 < UNITS.len()) {
+    while value >= 10_240 || (value >= 1_024 && value.is_multiple_of(1_024) && unit + 1 < UNITS.len()) {
         if unit + 1 == UNITS.len() {
             break;
         }

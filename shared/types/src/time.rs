@@ -116,9 +116,9 @@ pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0 => format!("{millis} ms"),
-        1..=59 if millis % 1000 == 0 => format!("{seconds} s"),
+        1..=59 if millis.is_multiple_of(1000) => format!("{seconds} s"),
         1..=59 => format!("{}.{} s", seconds, millis % 1000 / 100),
-        60..=3_599 if seconds % 60 == 0 => format!("{} min", seconds / 60),
+        60..=3_599 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
         60..=3_599 => format!("{} min {} s", seconds / 60, seconds % 60),
         3_600..=86_399 if seconds % 3_600 < 60 => format!("{} h", seconds / 3_600),
         3_600..=86_399 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),

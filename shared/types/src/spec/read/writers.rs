@@ -112,6 +112,7 @@ fn run_by(at: &At<'_>, notes: &mut Notes) -> Option<Spotted<RunBy>> {
 fn unit(at: &At<'_>, notes: &mut Notes) -> Option<String> {
     // No `-` first: the name is an argument of a command.
     let fits = |text: &str| {
+        let text = &placed(text);
         text.len() <= 255
             && text.strip_suffix(".service").is_some_and(|stem| !stem.is_empty())
             && !text.starts_with(['-', '.'])
@@ -121,8 +122,14 @@ fn unit(at: &At<'_>, notes: &mut Notes) -> Option<String> {
     at.matching("systemd service", rule, fits, notes).map(|unit| unit.is)
 }
 
+/// `{region}` stands for a region's name, which is a name wherever it is put.
+fn placed(text: &str) -> String {
+    text.replace("{region}", "r")
+}
+
 fn container_name(at: &At<'_>, notes: &mut Notes) -> Option<String> {
     let fits = |text: &str| {
+        let text = &placed(text);
         text.len() <= 255
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))

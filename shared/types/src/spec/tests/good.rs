@@ -48,6 +48,19 @@ fn every_key_arrives_where_it_belongs() {
 }
 
 #[test]
+fn what_is_called_differently_in_each_region_is_named_once() {
+    let text = GOOD
+        .replace("{systemd: postgresql@15-main.service}", "{container: \"pg-{region}\"}")
+        .replace("data_dir: /var/lib/postgresql/15/main", "data_dir: \"/srv/{region}/pg\"");
+    let placed = spec(&text).placed_in(&region("us-west"));
+    let pg = &placed.writers[&WriterName::new("pg").expect("a name")];
+    assert_eq!(pg.run_by, RunBy::Container { name: "pg-us-west".into() });
+    assert_eq!(pg.data_dir, Path::new("/srv/us-west/pg"));
+    let other = problems(&text.replace("pg-{region}", "pg-{host}"));
+    assert!(other.iter().any(|line| line.contains("container name")), "{other:?}");
+}
+
+#[test]
 fn regions_keep_the_order_of_the_file() {
     let order = |spec: AppSpec| spec.regions.into_iter().map(|region| region.name.to_string()).collect::<Vec<_>>();
     assert_eq!(order(spec(GOOD)), ["us-east", "us-west"]);
