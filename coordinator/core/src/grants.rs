@@ -85,9 +85,7 @@ impl GrantLog {
     /// To be noted before the reply is handed to the network.
     pub fn note(&mut self, app: &AppName, generation: Generation, now: BootInstant) {
         let entry = self.last.entry(app.clone()).or_insert((generation, now));
-        if generation >= entry.0 {
-            *entry = (generation, now.max(if generation == entry.0 { entry.1 } else { now }));
-        }
+        *entry = (entry.0.max(generation), entry.1.max(now));
     }
 
     /// When nothing is left of the lease of `generation`, for an app held since `hold_applied` on this process's clock.
@@ -100,11 +98,14 @@ impl GrantLog {
         hold_applied: BootInstant,
         timings: &Timings,
     ) -> BootInstant {
-        // A generation that began under this leadership was granted by nobody else.
+        // A generation that began under this leadership was granted by nobody else. Leases of the one before may live on
+        // where nobody waited for their end: a hold that was taken back. So the last reply of any generation counts, and
+        // what earlier leaders granted was asked for before this leadership began.
         let last = if generation_index > self.since_index {
             match self.last.get(app) {
-                Some((g, at)) if *g == generation => LastGrant::Mine(*at),
-                Some(_) | None => LastGrant::Mine(self.since),
+                Some((newest, at)) if *newest <= generation => LastGrant::Mine(*at),
+                Some(_) => LastGrant::NotAllMine,
+                None => LastGrant::Mine(self.since),
             }
         } else {
             LastGrant::NotAllMine
@@ -139,8 +140,8 @@ mod tests {
         log.note(&app, Generation(3), at(9_900));
         assert_eq!(
             log.over_at(&app, Generation(4), LogIndex(60), at(20_000), &timings),
-            at(9_500) + over,
-            "a late note of an older generation changes nothing"
+            at(9_900) + over,
+            "a lease of the generation before may live on"
         );
     }
 }

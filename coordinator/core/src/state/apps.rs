@@ -29,13 +29,19 @@ fn record(timings: &Timings) -> TimingsRecord {
 impl App {
     /// Everything that ends with a generation: hold, who could take over, the timings of old grants.
     pub(super) fn begin_generation(&mut self, index: LogIndex) {
+        // Where a hold is taken back, nobody waited for what was granted before it: it may outlast its generation.
+        let living = self.timings().filter(|_| self.held() && !self.record.hold_over);
+        let timings = match (living, self.spec.timings()) {
+            (Some(old), Some(new)) => Some(old.longest(&new)),
+            (_, new) => new,
+        };
         self.record.generation += 1;
         self.record.generation_index = index.0;
         self.record.changed_index = index.0;
         self.record.held_by = 0;
         self.record.hold_index = 0;
         self.record.hold_over = false;
-        self.record.timings = self.spec.timings().as_ref().map(record);
+        self.record.timings = timings.as_ref().map(record);
     }
 
     /// Whether a lease of this app has no end: nobody could take over. While an operation runs every lease has an end,
