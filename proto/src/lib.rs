@@ -5,7 +5,7 @@
 
 /// Package `holdfast.v1`.
 #[expect(missing_docs, reason = "generated; the documentation stands in the .proto files")]
-#[allow(clippy::all, unused_qualifications, reason = "generated code")]
+#[allow(clippy::all, clippy::allow_attributes_without_reason, unused_qualifications, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("holdfast.v1");
 }

@@ -17,6 +17,9 @@ use super::{
 };
 use crate::replica::{COORDINATOR, ProposeError};
 
+/// A host says what it believes of its leases every second, and whenever that changes.
+const VIEW_FRESH: Duration = Duration::from_secs(3);
+
 impl Engine {
     pub(super) async fn carry_out(&self, number: OperationId, op: &Operation, app: &App, step: usize) -> Ended {
         let of = OfOperation { operation: number.0, generation: app.record.generation };
@@ -126,7 +129,17 @@ impl Engine {
             .iter()
             .map(|host| Part { host: host.clone(), body: v1::command::Body::Fence(v1::Fence {}), required: true })
             .collect();
-        let answers = self.dispatch(number, op, step, generation.0, &parts, over).await;
+        let mut answers = self.dispatch(number, op, step, generation.0, &parts, over).await;
+        let unstopped = |answers: &Answers| -> Vec<String> {
+            let now = self.clock.boot();
+            let says = |host: &&HostName| self.fleet.says_unstopped(&app.spec.app, host, now, VIEW_FRESH);
+            answers.missing.iter().filter(says).map(ToString::to_string).collect()
+        };
+        if !answers.aborted && !unstopped(&answers).is_empty() {
+            // It is there, and its fence takes longer than it may: it is waited for, and its answer counts.
+            let patience = hold_applied + Duration::from_millis(op.steps[step].timeout);
+            answers = self.dispatch(number, op, step, generation.0, &parts, patience).await;
+        }
         if answers.aborted {
             return Ended::badly("aborted by request");
         }
@@ -139,15 +152,18 @@ impl Engine {
         if !failed.is_empty() {
             return Ended::badly(failed.join("; "));
         }
+        let unstopped = unstopped(&answers);
+        if !unstopped.is_empty() {
+            return Ended::badly(format!("{} says that its writers are not stopped yet", unstopped.join(", ")));
+        }
         let text = if answers.missing.is_empty() {
             let how: Vec<String> = answers.results.values().map(|r| format!("{}: {}", r.host, r.text)).collect();
             how.join("; ")
         } else {
-            format!(
-                "{} does not answer; its last lease and fence are over ({} waited)",
-                answers.missing.iter().map(HostName::as_str).collect::<Vec<_>>().join(", "),
-                span(self.clock.boot().since(hold_applied))
-            )
+            let missing = answers.missing.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
+            let waited = self.clock.boot().since(hold_applied);
+            let how = if over <= hold_applied { "no wait was left".to_owned() } else { format!("waited {}", span(waited)) };
+            format!("{missing} does not answer; its last lease and fence are over ({how})")
         };
         let of = OfOperation { operation: number.0, generation: generation.0 };
         self.commit(Kind::HoldOver(of), |_| Ended::well(text)).await

@@ -148,7 +148,13 @@ fn silent_region(input: &RoundInput<'_>) -> Option<Finding> {
     let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
     let text = match last {
         Some(age) => format!("{} is silent for {}: {}", input.region, span(age), names.join(", ")),
-        None => format!("{} is silent, nothing was ever heard of it: {}", input.region, names.join(", ")),
+        // A new generation, or a new leader, begins to listen anew.
+        None => format!(
+            "{} is silent, nothing was heard of it for {} at least: {}",
+            input.region,
+            span(input.in_force_for),
+            names.join(", ")
+        ),
     };
     // Whom to ask first: the host of a writer.
     let writers = expected::writer_hosts(input.spec, input.region);
