@@ -6,11 +6,14 @@
 
 mod notes;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -729,6 +732,7 @@ pub(crate) async fn under_lease<T>(
     if !permit(views).allows(generation, left, clock.boot()) {
         return Err(NoLease(generation));
     }
+    let looks = views.clone();
     let gone = async {
         loop {
             let now = clock.boot();
@@ -743,10 +747,20 @@ pub(crate) async fn under_lease<T>(
             }
         }
     };
+    // What wakes the work may come before the timer that would end it, as after the process was stopped for a while. So
+    // each part of it begins with a look of its own.
+    let mut work = std::pin::pin!(work);
+    let work = std::future::poll_fn(|cx| {
+        if permit(&looks).allows(generation, Duration::ZERO, clock.boot()) {
+            work.as_mut().poll(cx).map(Ok)
+        } else {
+            Poll::Ready(Err(NoLease(generation)))
+        }
+    });
     tokio::select! {
         biased;
         () = gone => Err(NoLease(generation)),
-        done = work => Ok(done),
+        done = work => done,
     }
 }
 
