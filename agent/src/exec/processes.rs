@@ -27,7 +27,7 @@ const EMPTY_LOOKS: u32 = 2;
 /// What a writer's processes are told by. A process belongs when either says so.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Processes that work in this directory, or below it.
+    /// Processes that work in this directory, or below it, and those of PostgreSQL that are about to.
     pub data_dir: Option<PathBuf>,
     /// Processes in these cgroups, or below them.
     pub cgroups: Vec<PathBuf>,
@@ -231,11 +231,32 @@ fn working_in(dir: &Path) -> io::Result<Vec<i32>> {
         let Ok(link) = fs::read_link(&cwd) else { continue };
         let same = || identity.is_some() && fs::metadata(&cwd).ok().map(|m| (m.dev(), m.ino())) == identity;
         let below = || is_below(&link, &path) && fs::read_link(at.join("ns/mnt")).ok() == mounts;
-        if same() || below() {
+        let starting = || starts_in(&at, &[dir, &path]) && fs::read_link(at.join("ns/mnt")).ok() == mounts;
+        if same() || below() || starting() {
             found.push(pid);
         }
     }
     Ok(found)
+}
+
+/// Whether a process is a server on its way into one of these directories: pg_ctl, the shell that it starts the server
+/// with, or the server itself before it has changed its directory. They leave pg_ctl's process group, so ending that
+/// does not end them.
+fn starts_in(at: &Path, dirs: &[&Path]) -> bool {
+    let name = fs::read_to_string(at.join("comm")).unwrap_or_default();
+    if !matches!(name.trim_end(), "pg_ctl" | "sh" | "postgres" | "postmaster") {
+        return false;
+    }
+    let line = fs::read(at.join("cmdline")).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line);
+    dirs.iter().any(|dir| names_dir(&line, &dir.to_string_lossy()))
+}
+
+/// Whether a command line, its arguments ended by zeros, starts a server with this data directory.
+fn names_dir(line: &str, dir: &str) -> bool {
+    let quoted = format!("\"{dir}\"");
+    let server = line.contains("postgres") || line.contains("postmaster") || line.contains("pg_ctl");
+    server && line.split('\0').any(|argument| argument == dir || argument.contains(&quoted))
 }
 
 fn is_below(link: &Path, dir: &Path) -> bool {
@@ -388,6 +409,29 @@ mod tests {
         assert_eq!(kill_all_and_wait(&scope, Duration::from_secs(10)).await.expect("nobody is left"), 0);
         let strangers = Scope { data_dir: Some(elsewhere.path().to_owned()), ..Scope::default() };
         assert_eq!(pids(&list(&strangers).await.expect("/proc is readable")), [stranger.pid()]);
+    }
+
+    #[test]
+    fn a_server_on_its_way_into_a_directory_is_told_by_its_command_line() {
+        let shell = "sh\0-c\0exec \"/usr/lib/postgresql/15/bin/postgres\" -D \"/srv/pg\" < /dev/null >> \"log\" 2>&1\0";
+        for line in [shell, "/bin/pg_ctl\0start\0-D\0/srv/pg\0-w\0", "postgres\0-D\0/srv/pg\0"] {
+            assert!(names_dir(line, "/srv/pg"), "{line:?}");
+            assert!(!names_dir(line, "/srv/p") && !names_dir(line, "/srv/pg2"), "{line:?}");
+        }
+        assert!(!names_dir("sh\0-c\0ls \"/srv/pg\"\0", "/srv/pg"), "no server");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_has_not_yet_entered_its_directory_is_killed_too() {
+        let dir = tempfile::tempdir().expect("a directory");
+        // As pg_ctl starts it, held up before the server itself runs.
+        let script = format!("while :; do sleep 1; done # exec \"postgres\" -D \"{}\"", dir.path().display());
+        let mut child = Command::new("sh").arg("-c").arg(script).current_dir("/").spawn().expect("sh runs");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        let scope = Scope { data_dir: Some(dir.path().to_owned()), ..Scope::default() };
+        list_until(&scope, &[pid]).await;
+        assert_eq!(kill_all_and_wait(&scope, Duration::from_secs(10)).await.expect("it dies"), 1);
+        child.wait().expect("ours");
     }
 
     #[test]
