@@ -164,11 +164,15 @@ pub fn decide<R>(received: Received, view: View<R>) -> Decision<R> {
         match progress {
             Progress::Ended(result) => return Decision::Repeat(result),
             Progress::Running => return Decision::Attach,
-            Progress::Interrupted if token >= view.highest => return Decision::Resume,
             // Something later was begun meanwhile; it must not be undone by carrying this one on.
-            Progress::Interrupted => {
+            Progress::Interrupted if token < view.highest => {
                 return Decision::Refuse(Refused::LowerToken { token, highest: view.highest });
             }
+            // Its operation has moved on, or was taken back while this host was away: nobody would take this back again.
+            Progress::Interrupted if kind == Kind::Cut && token < view.desired => {
+                return Decision::Refuse(Refused::Overtaken { token, desired: view.desired });
+            }
+            Progress::Interrupted => return Decision::Resume,
         }
     }
     if !view.told {
@@ -223,6 +227,18 @@ mod tests {
                 received(3, Kind::Cut),
                 with(3, Progress::Interrupted),
                 Decision::Refuse(lower(3)),
+            ),
+            (
+                "cut, interrupted, older than the committed state",
+                received(9, Kind::Cut),
+                View { desired: token(10), ..with(9, Progress::Interrupted) },
+                Decision::Refuse(Refused::Overtaken { token: token(9), desired: token(10) }),
+            ),
+            (
+                "undo, interrupted, older than the committed state",
+                received(9, Kind::Reconnect),
+                View { desired: token(10), ..with(9, Progress::Interrupted) },
+                Decision::Resume,
             ),
             (
                 "same id, other token",
