@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use holdfast_proto::v1;
@@ -226,6 +227,18 @@ impl Fleet {
         self.lock().leases.get(&(app.clone(), host.clone())).cloned()
     }
 
+    /// Whether a host that is there says that writers of an app still run, or may: they are being stopped, or nothing
+    /// stops them. A view older than `fresh` says nothing.
+    #[must_use]
+    pub fn says_unstopped(&self, app: &AppName, host: &HostName, now: BootInstant, fresh: Duration) -> bool {
+        let inner = self.lock();
+        inner.live.contains_key(host)
+            && inner.leases.get(&(app.clone(), host.clone())).is_some_and(|seen| {
+                now.since(seen.at) <= fresh
+                    && matches!(seen.view.state(), v1::LeaseState::Fencing | v1::LeaseState::Released)
+            })
+    }
+
     /// Takes a report of the proxies beside an agent.
     pub fn note_proxies(&self, host: &HostName, proxies: Vec<v1::ProxyState>) {
         self.lock().proxies.insert(host.clone(), proxies);
@@ -326,3 +339,6 @@ impl Fleet {
         inner.end_wanted.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;
