@@ -8,7 +8,7 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use holdfast_coordinator_core::change::{Enrol, Issue, Kind};
+use holdfast_coordinator_core::change::{Enrol, Issue, Kind, Refused};
 use holdfast_proto::v1;
 use holdfast_shared::{
     clock::SharedClock,
@@ -188,10 +188,26 @@ impl Issuer {
         Ok(())
     }
 
+    /// Refuses a stranger before anything is signed or written for them. What is committed then decides.
+    fn may_enrol(&self, token: &JoinToken, host: &HostName, request_hash: &[u8]) -> Result<(), IssueError> {
+        let (known, again) = self.replica.read(|s| {
+            let known = s.tokens().get(&token.id()).filter(|t| t.secret_hash == token.secret_hash());
+            let again = s.hosts().get(host).filter(|h| h.request_hash == request_hash);
+            (known.map(|t| t.region.clone()), again.map(|h| h.region.clone()))
+        });
+        match again.or(known) {
+            Some(region) if region == token.region.as_str() => Ok(()),
+            Some(_) | None => Err(IssueError::Propose(ProposeError::Refused(Refused {
+                reason: Reason::BadToken,
+                what: "this join token is unknown, used up or taken back".to_owned(),
+            }))),
+        }
+    }
+
     /// Enrols a host that shows a join token.
     async fn enrol_host(&self, request: &v1::EnrolRequest) -> Result<v1::EnrolReply, IssueError> {
         let refused = |reason, what: String| {
-            IssueError::Propose(ProposeError::Refused(holdfast_coordinator_core::change::Refused { reason, what }))
+            IssueError::Propose(ProposeError::Refused(Refused { reason, what }))
         };
         let token: JoinToken = request.token.parse().map_err(|e| refused(Reason::BadToken, format!("{e}")))?;
         let host: HostName =
@@ -204,6 +220,7 @@ impl Issuer {
             until: self.until(AGENT_LIFETIME),
         };
         let bearer = Bearer::Agent { region: token.region.clone(), host: host.clone() };
+        self.may_enrol(&token, &host, &change.request_hash)?;
         // Proves the key before the token is used up: a request that cannot be signed must not cost it.
         self.sign(&request.csr, &bearer, u64::MAX, Duration::from_secs(1))?;
         let serial = self.replica.propose(&format!("token {}", token.id()), Kind::Enrol(change)).await?.number;

@@ -28,6 +28,8 @@ use tokio_stream::StreamExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status};
 
+mod strangers;
+
 use super::{Api, samples};
 use crate::{
     config::Config,
