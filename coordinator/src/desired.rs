@@ -17,12 +17,13 @@ pub fn desired(state: &State, fleet: &Fleet, host: &HostName, region: &RegionNam
     let mut newest = LogIndex(0);
     let mut apps = Vec::new();
     for (name, app) in state.apps() {
+        let record = &app.record;
+        let changed = LogIndex(record.changed_index);
+        // Of all apps: a host that an app names no more has to believe that nobody speaks who is behind.
+        newest = newest.max(changed);
         if !concerns(app, host, region) {
             continue;
         }
-        let record = &app.record;
-        let changed = LogIndex(record.changed_index);
-        newest = newest.max(changed);
         let token = state.token(changed);
         apps.push(v1::DesiredApp {
             app: name.to_string(),
@@ -39,3 +40,6 @@ pub fn desired(state: &State, fleet: &Fleet, host: &HostName, region: &RegionNam
     let token = state.token(newest);
     v1::Desired { token: Some(v1::Token { incarnation: token.incarnation.0, index: token.index.0 }), apps }
 }
+
+#[cfg(test)]
+mod tests;

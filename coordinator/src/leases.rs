@@ -123,6 +123,11 @@ impl Leases {
         }
         for (app, request) in &asked {
             self.fleet.note_heard(host, self.clock.boot());
+            // Only of what it holds, so that nothing is remembered of apps that there are not.
+            let holds = self.replica.read(|s| s.app(app).is_some_and(|a| a.holders(a.active()).contains(host)));
+            if !holds {
+                continue;
+            }
             let counts_end = request.counts_end.then_some(request.generation);
             self.fleet.note_counts_end(app, host, request.number, counts_end);
             self.reactivate_if_fenced(app, host, request).await;

@@ -188,7 +188,8 @@ impl Sessions {
         let mut sent_paces: Vec<v1::Pace> = Vec::new();
         loop {
             let now_desired = self.replica.read(|s| desired(s, &self.fleet, &caller.host, &caller.region));
-            if sent_desired.as_ref() != Some(&now_desired) {
+            // What changed of other hosts' apps is no news here.
+            if sent_desired.as_ref().map(|sent| &sent.apps) != Some(&now_desired.apps) {
                 let body = v1::to_agent::Body::Desired(now_desired.clone());
                 to.send(Ok(v1::ToAgent { body: Some(body) })).await.map_err(gone)?;
                 sent_desired = Some(now_desired);
@@ -229,7 +230,10 @@ impl Sessions {
         self.fleet.note_heard(&caller.host, now);
         match body {
             v1::from_agent::Body::Hello(_) => return Err(bad("a second Hello")),
-            v1::from_agent::Body::Heartbeat(beat) => self.fleet.note_leases(&caller.host, beat.leases, now),
+            v1::from_agent::Body::Heartbeat(mut beat) => {
+                beat.leases.retain(|view| AppName::new(&*view.app).is_ok_and(|app| self.named(caller, &app)));
+                self.fleet.note_leases(&caller.host, beat.leases, now);
+            }
             v1::from_agent::Body::Observation(observation) => self.observe(caller, observation),
             v1::from_agent::Body::Progress(progress) => {
                 tracing::debug!(host = %caller.host, text = %progress.text, "progress");
@@ -250,11 +254,14 @@ impl Sessions {
         Ok(())
     }
 
+    fn named(&self, caller: &AgentCaller, app: &AppName) -> bool {
+        self.replica.read(|s| s.app(app).is_some_and(|a| a.spec.hosts().contains_key(&caller.host)))
+    }
+
     /// Takes only what this bearer may speak about: apps whose spec names its host.
     fn observe(&self, caller: &AgentCaller, observation: v1::Observation) {
         let Ok(app) = AppName::new(&*observation.app) else { return };
-        let named = self.replica.read(|s| s.app(&app).is_some_and(|a| a.spec.hosts().contains_key(&caller.host)));
-        if named {
+        if self.named(caller, &app) {
             self.watch.observe(&app, &caller.host, &caller.region, &observation);
         } else {
             tracing::debug!(host = %caller.host, app = %app, "an observation of an app that is not this host's");
