@@ -6,7 +6,7 @@ use std::{
 };
 
 use holdfast_coordinator_core::{
-    change::{Kind, SetPromotable},
+    change::{Kind, SetPromotable, SetRouted},
     rounds::Rounds,
     state::App,
     verdict,
@@ -68,6 +68,7 @@ impl Promotable {
         if app.held() || app.record.operation != 0 {
             return;
         }
+        self.route(name, app).await;
         let Some((well, follows)) = self.watch.read(name, |rounds| {
             let now = self.clock.boot();
             let well = rounds.regions().get(app.active()).is_some_and(|r| r.kind() == verdict::Kind::Ok);
@@ -111,6 +112,20 @@ impl Promotable {
         self.commit(name, app, wanted).await;
     }
 
+    /// Opens the proxies for an active region that serves although its operation ended before it came to that.
+    async fn route(&self, name: &AppName, app: &App) {
+        let now = self.clock.boot();
+        let serves = self.watch.read(name, |rounds| writes(rounds, app, now));
+        if app.record.routed || serves != Some(true) {
+            return;
+        }
+        let change = SetRouted { app: name.to_string(), generation: app.record.generation };
+        match self.replica.propose(COORDINATOR, Kind::SetRouted(change)).await {
+            Ok(_) => tracing::info!(app = %name, region = %app.active(), "writes are taken there again: its proxies open"),
+            Err(e) => tracing::debug!(app = %name, error = %e, "the proxies are not opened"),
+        }
+    }
+
     async fn commit(&mut self, name: &AppName, app: &App, wanted: Vec<String>) {
         let generation = app.record.generation;
         let unsure = self.unsure.contains(name);
@@ -145,6 +160,18 @@ impl Promotable {
             }
         }
     }
+}
+
+/// Whether every writer's database of the active region takes writes right now.
+fn writes(rounds: &Rounds, app: &App, now: BootInstant) -> bool {
+    let fresh_for = rounds.pacing().interval + verdict::SILENCE_SLACK;
+    rounds.subject().generation == app.generation()
+        && !app.spec.writers.is_empty()
+        && app.spec.writers.keys().all(|writer| {
+            rounds.sights().database(app.active(), writer).is_some_and(|sight| {
+                now.since(sight.at) <= fresh_for && sight.seen.accepts_writes && !sight.seen.in_recovery
+            })
+        })
 }
 
 /// Whether every writer's database in this region receives from the active region right now.

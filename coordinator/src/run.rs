@@ -214,8 +214,8 @@ impl Leader {
     async fn run(self, cancel: CancellationToken) {
         let mut leadership = self.replica.consensus().leadership();
         loop {
-            let leads = leadership.borrow_and_update().leading;
-            if leads {
+            let begun = *leadership.borrow_and_update();
+            if begun.leading {
                 let lost = cancel.child_token();
                 let mut duties = self.begin(&lost).await;
                 loop {
@@ -223,7 +223,10 @@ impl Leader {
                         biased;
                         () = cancel.cancelled() => break,
                         changed = leadership.changed() => {
-                            if changed.is_err() || !leadership.borrow_and_update().leading {
+                            // Another term is another leadership, also when nobody saw that it was lost in between:
+                            // somebody else may have granted meanwhile.
+                            let now = *leadership.borrow_and_update();
+                            if changed.is_err() || !now.leading || now.term != begun.term {
                                 break;
                             }
                         }
@@ -238,6 +241,9 @@ impl Leader {
                 self.leases.end_leadership();
                 while duties.join_next().await.is_some() {}
                 tracing::warn!("leads no more");
+            }
+            if leadership.borrow().leading && !cancel.is_cancelled() {
+                continue;
             }
             tokio::select! {
                 biased;
