@@ -1,0 +1,222 @@
+//! The command line of `holdfast-agent`: joins, runs, and asks the agent that runs. Only builds the real parts.
+
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+use holdfast_shared::{
+    clock::{SharedClock, SystemClock},
+    db::Db,
+    files,
+    identity::Bearer,
+    logging,
+    net::TcpDial,
+    pki::Material,
+    tls::HotTlsClient,
+    token::JoinToken,
+};
+use holdfast_types::{AppName, HostName};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Me, Parts,
+    config::{Config, Identity, check_address},
+    connect::TlsConnect,
+    control::{self, Question},
+    executors::{Executors, RealExecutors},
+    join,
+    renew::Renewal,
+    store,
+};
+
+/// The agent of Holdfast: one on every host.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast-agent", version, max_term_width = 100)]
+struct Cli {
+    /// Configuration; without it /etc/holdfast/agent.toml, which may be missing.
+    #[arg(long, global = true, env = "HOLDFAST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Join a cluster with the line that `holdfast token create` printed.
+    Join {
+        /// A coordinator, HOST:PORT.
+        address: String,
+        /// The token.
+        #[arg(long, env = "HOLDFAST_TOKEN", hide_env_values = true)]
+        token: String,
+        /// Name of this host; by default its hostname up to the first dot.
+        #[arg(long, env = "HOLDFAST_HOST", value_name = "NAME")]
+        host: Option<String>,
+        /// Where the agent keeps what it knows.
+        #[arg(long, env = "HOLDFAST_STATE_DIR", value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+    },
+    /// Run the agent.
+    Run {
+        /// Where the agent keeps what it knows.
+        #[arg(long, env = "HOLDFAST_STATE_DIR", value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+    },
+    /// End fencing of an app on this host, as root, without any coordinator. Two writers are possible then.
+    Release {
+        /// The app.
+        app: AppName,
+        /// Why; journalled on this host.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take fencing up again: at once, when this host holds no lease.
+    Resume {
+        /// The app.
+        app: AppName,
+    },
+    /// Sessions, leases and apps of this host.
+    Status,
+}
+
+/// Replaces what does things on this host by something around it.
+pub type Wrap = fn(Arc<dyn Executors>) -> Arc<dyn Executors>;
+
+/// Runs the command line. `wrap` is the identity outside tests.
+#[must_use]
+pub fn main(wrap: Wrap) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no errors; wrong usage is 1 everywhere in Holdfast.
+            drop(e.print());
+            return if e.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match start(cli, wrap) {
+        Ok(code) => code,
+        Err(e) => {
+            drop(writeln!(io::stderr(), "error: {e:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli, wrap: Wrap) -> anyhow::Result<ExitCode> {
+    let config = Config::load(cli.config.as_deref())?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    match cli.command {
+        Command::Join { address, token, host, state_dir } => {
+            runtime.block_on(join_cluster(config.with_state_dir(state_dir), &address, &token, host))
+        }
+        Command::Run { state_dir } => runtime.block_on(run(config.with_state_dir(state_dir), wrap)),
+        Command::Release { app, reason } => {
+            if reason.trim().is_empty() {
+                bail!("a reason is needed: --reason \"…\"");
+            }
+            runtime.block_on(ask(&config, Question::Release { app, reason }))
+        }
+        Command::Resume { app } => runtime.block_on(ask(&config, Question::Resume { app })),
+        Command::Status => runtime.block_on(ask(&config, Question::Status)),
+    }
+}
+
+async fn join_cluster(config: Config, address: &str, token: &str, host: Option<String>) -> anyhow::Result<ExitCode> {
+    check_address(address).map_err(anyhow::Error::msg)?;
+    let token: JoinToken = token.parse()?;
+    let host = match host {
+        Some(host) => HostName::new(host)?,
+        None => {
+            let name = files::read_text(Path::new("/proc/sys/kernel/hostname"), 1_024)?.to_lowercase();
+            let name = name.trim().split('.').next().unwrap_or_default();
+            HostName::new(name).context("this machine's hostname cannot be used; give one with --host")?
+        }
+    };
+    let clock: SharedClock = Arc::new(SystemClock::new().context("cannot read which boot this is")?);
+    let identity = join::join(&config, address, &token, host, Arc::new(TcpDial), clock).await?;
+    let text = format!("joined {} as {} in {}\n", identity.cluster, identity.host, identity.region);
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ask(config: &Config, question: Question) -> anyhow::Result<ExitCode> {
+    let answer = control::ask(config.run_dir(), &question).await?;
+    let text: String = answer.lines.iter().map(|line| format!("{line}\n")).collect();
+    if answer.ok {
+        io::stdout().write_all(text.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    io::stderr().write_all(format!("error: {text}").as_bytes())?;
+    // Refused: nothing was changed.
+    Ok(ExitCode::from(7))
+}
+
+async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
+    logging::init();
+    let identity = Identity::load(config.state_dir())?;
+    let clock: SharedClock = Arc::new(SystemClock::new().context("cannot read which boot this is")?);
+    let material = Material::load_dir(&config.tls_dir()).context("cannot read key and certificate")?;
+    // The name comes from the certificate, never from a file beside it.
+    let me = match material.identity(clock.wall()).context("cannot read the certificate")?.bearer {
+        Bearer::Agent { region, host } => Me { host, region },
+        other @ (Bearer::Coordinator { .. } | Bearer::Operator { .. }) => {
+            bail!("the certificate in {} is one of {other}, not of an agent", config.tls_dir().display())
+        }
+    };
+    let tls = HotTlsClient::new(&material, Arc::clone(&clock)).context("cannot use key and certificate")?;
+    let database = config.state_dir().join("agent.db");
+    let db = Db::open(&database, store::MIGRATIONS).context("cannot open the agent's database")?;
+    files::make_private_folder(config.run_dir())?;
+    let systemd_credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let (ready, mut is_ready) = watch::channel(false);
+    let coordinators = config.coordinators().map_or_else(|| identity.coordinators.clone(), <[String]>::to_vec);
+    let parts = Parts {
+        me,
+        coordinators,
+        connect: Arc::new(TlsConnect { tls: Arc::clone(&tls), dial: Arc::new(TcpDial) }),
+        clock,
+        db,
+        executors: wrap(Arc::new(
+            RealExecutors::new(config.docker_socket(), config.credentials(systemd_credentials))
+                .containers_noted_in(config.run_dir().join("containers")),
+        )),
+        run_dir: config.run_dir().to_owned(),
+        seed: rand::random(),
+        instance: uuid::Uuid::new_v4().to_string(),
+        renewal: Some(Renewal { tls, folder: config.tls_dir(), identity }),
+        control: true,
+        ready,
+    };
+    let cancel = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let agent = crate::run(parts, cancel.clone());
+    tokio::pin!(agent);
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut agent => {
+                ended?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            _ = terminate.recv() => cancel.cancel(),
+            _ = interrupt.recv() => cancel.cancel(),
+            Ok(_) = is_ready.wait_for(|ready| *ready), if !told => {
+                told = true;
+                // Without systemd nobody listens.
+                drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+            }
+        }
+    }
+}
