@@ -107,6 +107,40 @@ pub enum Kind {
     EndHold(OfOperation),
 }
 
+impl Kind {
+    /// Whether everything in it is of a kind that this release knows. A step or an end of a newer release decodes as
+    /// none; going on without it would let copies of the state differ.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        let known = |steps: &[records::Step]| steps.iter().all(|step| step.action.is_some());
+        match self {
+            Self::StartOperation(c) => c.operation.as_ref().is_none_or(|op| known(&op.steps)),
+            Self::ExtendPlan(c) => known(&c.steps),
+            Self::EndOperation(c) => records::OperationState::try_from(c.state).is_ok(),
+            Self::Init(_)
+            | Self::CreateToken(_)
+            | Self::RevokeToken(_)
+            | Self::Enrol(_)
+            | Self::Issue(_)
+            | Self::Revoke(_)
+            | Self::Quarantine(_)
+            | Self::NoteStarts(_)
+            | Self::ApplySpec(_)
+            | Self::SetPromotable(_)
+            | Self::Reactivate(_)
+            | Self::SetRouted(_)
+            | Self::StepBegins(_)
+            | Self::CommandEnded(_)
+            | Self::StepEnded(_)
+            | Self::AbortOperation(_)
+            | Self::Hold(_)
+            | Self::HoldOver(_)
+            | Self::NextGeneration(_)
+            | Self::EndHold(_) => true,
+        }
+    }
+}
+
 /// See [`Kind::Init`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Init {

@@ -3,8 +3,9 @@
 //! ```text
 //!            ┌──────────── Running ───────────┐ a step fails for good, or abort
 //!  begins ──▶│ step ▶ step ▶ … generation ▶ … │────────────────▶ Unwinding ──▶ Unwound
-//!            └───────────────┬────────────────┘  (before the point of no return)
-//!        all done: Done      │ past it: a way forward, as further steps; none left: Partly
+//!            └───────────────┬────────────────┘  (before the point of no return)  │ an undo failed for good
+//!        all done: Done      │ past it: a way forward, as further steps              ▼
+//!                            └───────── none left, or back where it began ────────▶ Partly
 //! ```
 //! The shell commits "begins" before it dispatches and "ended" with the result; whoever leads after a crash asks the
 //! same question of the same records and gets the same answer. Nothing here depends on what a process remembers.
@@ -65,14 +66,8 @@ pub fn next(op: &Operation, app: &App, reachable: &BTreeSet<HostName>) -> Next {
     if op.at().ended() {
         return Next::Nothing;
     }
-    let current = op.steps.iter().enumerate().find(|(_, s)| match s.at() {
-        StepState::Planned | StepState::Began => true,
-        // A failed step stands in the way until the plan has gone on without it.
-        StepState::Failed => !s.given_up,
-        StepState::Done | StepState::Skipped => false,
-    });
     let unwinding = op.at() == OperationState::Unwinding;
-    let Some((index, step)) = current else {
+    let Some((index, step)) = current(op).and_then(|index| Some((index, op.steps.get(index)?))) else {
         return end(op, app, unwinding);
     };
     match step.at() {
@@ -86,28 +81,35 @@ pub fn next(op: &Operation, app: &App, reachable: &BTreeSet<HostName>) -> Next {
     }
 }
 
-fn is_undo(step: &Step) -> bool {
+/// The step that is due or runs: the first that is neither done nor passed by. `None` when the plan is through.
+#[must_use]
+pub fn current(op: &Operation) -> Option<usize> {
+    op.steps.iter().position(|step| match step.at() {
+        StepState::Planned | StepState::Began => true,
+        // A failed step stands in the way until the plan has gone on without it. An undo that cannot be done must not
+        // keep the next from being done.
+        StepState::Failed => !(step.given_up || op.at() == OperationState::Unwinding && is_out_of_attempts(step)),
+        StepState::Done | StepState::Skipped => false,
+    })
+}
+
+fn is_out_of_attempts(step: &Step) -> bool {
+    step.attempt >= step.attempts_max
+}
+
+/// Whether a step takes something back.
+pub(crate) fn is_undo(step: &Step) -> bool {
     matches!(step.action, Some(Action::Reconnect(_) | Action::EndHold(_)))
 }
 
 fn after_failure(op: &Operation, app: &App, reachable: &BTreeSet<HostName>, index: usize, step: &Step) -> Next {
-    let unwinding = op.at() == OperationState::Unwinding;
-    if op.aborting && !op.past_no_return && !unwinding {
+    if op.aborting && !op.past_no_return && op.at() != OperationState::Unwinding {
         return unwind(op, app, "aborted by request".to_owned());
     }
-    if step.attempt < step.attempts_max {
+    if !is_out_of_attempts(step) {
         return Next::Begin { step: index, attempt: step.attempt + 1 };
     }
     let why = format!("{} failed: {}", step.name, step.text);
-    if unwinding {
-        // An undo that cannot be done must not keep the next from being done: they go on as further steps.
-        let rest: Vec<Step> =
-            op.steps.iter().skip(index + 1).filter(|s| s.at() == StepState::Planned).cloned().collect();
-        if rest.is_empty() {
-            return end(op, app, true);
-        }
-        return Next::Extend { steps: rest, unwinding: true, why: op.text.clone() };
-    }
     if !op.past_no_return {
         return unwind(op, app, why);
     }
@@ -145,45 +147,39 @@ fn unwind(op: &Operation, app: &App, why: String) -> Next {
 
 fn end(op: &Operation, app: &App, unwinding: bool) -> Next {
     if unwinding {
-        let failed: Vec<&str> =
-            op.steps.iter().filter(|s| is_undo(s) && s.at() == StepState::Failed).map(|s| s.name.as_str()).collect();
-        let left = if failed.is_empty() { String::new() } else { format!("; not taken back: {}", failed.join(", ")) };
-        return Next::End {
-            state: OperationState::Unwound,
-            text: format!(
-                "{}; {} goes on in {} as generation {}{left}",
-                op.text,
-                op.app,
-                app.active(),
-                app.generation()
-            ),
-        };
+        return unwound(op, app);
     }
-    let failed = op
-        .steps
-        .last()
-        .filter(|s| s.at() != StepState::Done)
-        .or_else(|| op.steps.iter().rfind(|s| s.at() == StepState::Failed));
-    let served = op
+    let place = format!("{}, generation {}", app.active(), app.generation());
+    let failed = op.steps.iter().rfind(|s| s.at() == StepState::Failed);
+    let why = failed.map(|step| format!("{} failed: {}", step.name, step.text));
+    let verified = op
         .steps
         .iter()
         .rfind(|s| matches!(s.action, Some(Action::Verify(_))))
         .is_some_and(|s| s.at() == StepState::Done);
-    match failed {
-        Some(step) if !served => Next::End {
-            state: OperationState::Partly,
-            text: format!(
-                "{} is assigned to {} as generation {}, but {} failed: {}",
-                op.app,
-                app.active(),
-                app.generation(),
-                step.name,
-                step.text
-            ),
-        },
-        Some(_) | None => Next::End {
-            state: OperationState::Done,
-            text: format!("{} is active in {}, generation {}", op.app, app.active(), app.generation()),
-        },
+    let partly = |text| Next::End { state: OperationState::Partly, text };
+    match why {
+        // Writes are served, and yet nothing of what was asked for came about.
+        _ if op.ways_forward > 0 && op.past_no_return && app.active().as_str() == op.from_region => partly(format!(
+            "{} was not moved, it went back to {place}{}",
+            op.app,
+            why.map(|why| format!(": {why}")).unwrap_or_default()
+        )),
+        Some(why) if !verified => partly(format!("{} is assigned to {place}, but {why}", op.app)),
+        Some(_) | None => Next::End { state: OperationState::Done, text: format!("{} is active in {place}", op.app) },
     }
+}
+
+fn unwound(op: &Operation, app: &App) -> Next {
+    let left: Vec<String> = op
+        .steps
+        .iter()
+        .filter(|s| is_undo(s) && s.at() == StepState::Failed)
+        .map(|s| format!("{} ({})", s.name, s.text))
+        .collect();
+    let text = format!("{}; {} goes on in {} as generation {}", op.text, op.app, app.active(), app.generation());
+    if left.is_empty() {
+        return Next::End { state: OperationState::Unwound, text };
+    }
+    Next::End { state: OperationState::Partly, text: format!("{text}; not taken back: {}", left.join(", ")) }
 }

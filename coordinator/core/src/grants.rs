@@ -35,9 +35,10 @@ pub fn may_grant(
     let Some(record) = state.app(app) else {
         return refuse(Reason::UnknownApp, format!("no app {app}"));
     };
-    if let Some(known) = state.hosts().get(host)
-        && !known.quarantine.is_empty()
-    {
+    let Some(known) = state.hosts().get(host) else {
+        return refuse(Reason::UnknownHost, format!("no host {host} is enrolled"));
+    };
+    if !known.quarantine.is_empty() {
         return refuse(Reason::Quarantined, format!("host {host} is quarantined: {}", known.quarantine));
     }
     let Some(timings) = record.spec.timings().filter(|_| record.leased()) else {
@@ -69,14 +70,16 @@ pub fn may_grant(
 /// the wait is counted from later.
 #[derive(Debug, Clone)]
 pub struct GrantLog {
-    /// When this leadership began, and what was applied then.
+    /// When this leadership began, and the last entry that an earlier leader may have written.
     since: BootInstant,
     since_index: LogIndex,
     last: BTreeMap<AppName, (Generation, BootInstant)>,
 }
 
 impl GrantLog {
-    /// Nothing granted yet.
+    /// Nothing granted yet. `since_index` is at or after the last entry of any earlier leadership, as the index that
+    /// the first confirmation of this one answers; what happens to be applied here may be less, and would not do.
+    /// A new one is needed for each term, also when a coordinator follows on itself.
     #[must_use]
     pub fn new(since: BootInstant, since_index: LogIndex) -> Self {
         Self { since, since_index, last: BTreeMap::new() }

@@ -2,18 +2,26 @@
 //! hosts, order, timeouts and undo stand in it. A choice that must wait for facts (which standby is furthest on) is a
 //! step that names its rule, and asks [`furthest_on`].
 
+mod choice;
+mod forward;
+mod parts;
+
 use std::{collections::BTreeSet, time::Duration};
 
-use holdfast_types::{HostName, Lsn, RegionName, refusal::Reason, time::span};
+use holdfast_types::{HostName, RegionName, refusal::Reason, time::span};
 
 use crate::{
     change::Refused,
     records::{
-        self, Action, Candidate, CommandOutcome, Cut, EndHold, Fence, Hold, NewGeneration, Operation, Promote,
-        ProxyHost, Reconnect, Route, Start, Step, StepState, Verify,
+        self, Action, Candidate, Cut, EndHold, Fence, Hold, NewGeneration, Operation, Promote, ProxyHost, Reconnect,
+        Route, Step, StepState, Verify,
     },
     state::App,
 };
+
+pub use choice::{Choice, furthest_on};
+pub use forward::way_forward;
+pub use parts::hosts_of;
 
 /// A commit takes a round trip to the quorum; ten seconds cover a change of leader.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,6 +99,44 @@ fn hold_and_fence(app: &App, from: &RegionName) -> Vec<Step> {
     steps
 }
 
+fn cut(app: &App, targets: &[&RegionName], from: &RegionName) -> Step {
+    let candidates: Vec<Candidate> =
+        targets.iter().map(|r| Candidate { region: r.as_str().to_owned(), hosts: texts(&app.holders(r)) }).collect();
+    let hosts: Vec<String> = candidates.iter().flat_map(|c| c.hosts.clone()).collect();
+    step(
+        "cut",
+        format!("{} stops receiving from {from}, durably", listed(&hosts)),
+        CUT_TIMEOUT,
+        "connect again",
+        2,
+        Action::Cut(Cut { candidates }),
+    )
+}
+
+/// For this region, or the one that the operation has chosen by then.
+fn new_generation(app: &App, region: Option<&RegionName>) -> Step {
+    let whom = region.map_or("the candidate", RegionName::as_str);
+    step(
+        "generation",
+        format!("commit {} → {} for {whom}", app.generation(), app.generation().next()),
+        COMMIT_TIMEOUT,
+        "",
+        3,
+        Action::Generation(NewGeneration { region: region.map_or("", RegionName::as_str).to_owned() }),
+    )
+}
+
+fn promote(whom: &str) -> Step {
+    step(
+        "promote",
+        format!("{whom} takes a lease of the new generation and promotes under it"),
+        PROMOTE_TIMEOUT,
+        "",
+        3,
+        Action::Promote(Promote {}),
+    )
+}
+
 /// Routing, verification and the record: what follows every change of the active region, and every return to it.
 fn open_up(app: &App) -> Vec<Step> {
     let mut proxies: Vec<ProxyHost> = Vec::new();
@@ -105,7 +151,9 @@ fn open_up(app: &App) -> Vec<Step> {
         }
     }
     let mut steps = Vec::new();
+    let mut looks = "writes are committed there";
     if !proxies.is_empty() {
+        looks = "writes are committed there, and the region's proxies are open";
         let names: Vec<String> = proxies.iter().map(|p| p.host.clone()).collect();
         steps.push(step(
             "route",
@@ -116,14 +164,7 @@ fn open_up(app: &App) -> Vec<Step> {
             Action::Route(Route { proxies }),
         ));
     }
-    steps.push(step(
-        "verify",
-        "writes are committed there, and the region's proxies are open".to_owned(),
-        VERIFY_TIMEOUT,
-        "",
-        3,
-        Action::Verify(Verify {}),
-    ));
+    steps.push(step("verify", looks.to_owned(), VERIFY_TIMEOUT, "", 3, Action::Verify(Verify {})));
     steps
 }
 
@@ -171,19 +212,9 @@ pub fn failover(app: &App, request: &FailoverRequest) -> Result<Operation, Refus
         }
         None => ready,
     };
-    let candidates: Vec<Candidate> =
-        targets.iter().map(|r| Candidate { region: r.as_str().to_owned(), hosts: texts(&app.holders(r)) }).collect();
-    let hosts: Vec<String> = candidates.iter().flat_map(|c| c.hosts.clone()).collect();
     let mut steps = hold_and_fence(app, &from);
     let cut_step = u32::try_from(steps.len()).unwrap_or(u32::MAX);
-    steps.push(step(
-        "cut",
-        format!("{} stops receiving from {from}, durably", listed(&hosts)),
-        CUT_TIMEOUT,
-        "connect again",
-        2,
-        Action::Cut(Cut { candidates }),
-    ));
+    steps.push(cut(app, &targets, &from));
     steps.push(step(
         "candidate",
         "the one furthest on by timeline and received position".to_owned(),
@@ -192,22 +223,8 @@ pub fn failover(app: &App, request: &FailoverRequest) -> Result<Operation, Refus
         1,
         Action::Choose(records::Choose { cut_step }),
     ));
-    steps.push(step(
-        "generation",
-        format!("commit {} → {} for the candidate", app.generation(), app.generation().next()),
-        COMMIT_TIMEOUT,
-        "",
-        3,
-        Action::Generation(NewGeneration { region: String::new() }),
-    ));
-    steps.push(step(
-        "promote",
-        "the candidate takes a lease of the new generation and promotes under it".to_owned(),
-        PROMOTE_TIMEOUT,
-        "",
-        3,
-        Action::Promote(Promote {}),
-    ));
+    steps.push(new_generation(app, None));
+    steps.push(promote("the candidate"));
     steps.extend(open_up(app));
     Ok(Operation {
         app: name.as_str().to_owned(),
@@ -267,112 +284,4 @@ pub fn unwind(op: &Operation, app: &App) -> Vec<Step> {
         }
     }
     undo
-}
-
-/// Where an operation past its point of no return goes on when its active region's host does not come up: another
-/// region whose database this operation has seen, as a further generation, after fence or wait for whoever held the
-/// last. `reachable` are the hosts with a live session.
-#[must_use]
-pub fn way_forward(op: &Operation, app: &App, reachable: &BTreeSet<HostName>) -> Option<(RegionName, Vec<Step>)> {
-    let active = app.active();
-    let can = |region: &RegionName| {
-        let holders = app.holders(region);
-        region != active && !holders.is_empty() && holders.iter().all(|h| reachable.contains(h))
-    };
-    let cut: Vec<RegionName> = op
-        .steps
-        .iter()
-        .filter_map(|s| match &s.action {
-            Some(Action::Cut(c)) => Some(c.candidates.iter().filter_map(|c| c.region.parse().ok())),
-            Some(_) | None => None,
-        })
-        .flatten()
-        .collect();
-    let source: Option<RegionName> = op.from_region.parse().ok();
-    let standby = cut.into_iter().find(|r| can(r) && Some(r) != source.as_ref());
-    let (region, was_primary) = match (standby, source) {
-        (Some(region), _) => (region, false),
-        (None, Some(source)) if can(&source) => (source, true),
-        (None, _) => return None,
-    };
-    let mut steps = hold_and_fence(app, active);
-    steps.push(step(
-        "generation",
-        format!("commit {} → {} for {region}", app.generation(), app.generation().next()),
-        COMMIT_TIMEOUT,
-        "",
-        3,
-        Action::Generation(NewGeneration { region: region.as_str().to_owned() }),
-    ));
-    steps.push(if was_primary {
-        step(
-            "start",
-            format!("{region} takes a lease of the new generation and starts what was primary there"),
-            START_TIMEOUT,
-            "",
-            3,
-            Action::Start(Start {}),
-        )
-    } else {
-        step(
-            "promote",
-            format!("{region} takes a lease of the new generation and promotes under it"),
-            PROMOTE_TIMEOUT,
-            "",
-            3,
-            Action::Promote(Promote {}),
-        )
-    });
-    steps.extend(open_up(app));
-    Some((region, steps))
-}
-
-/// What [`furthest_on`] picked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    /// The region.
-    pub region: RegionName,
-    /// Its timeline and received position.
-    pub timeline: u32,
-    /// See above.
-    pub received: Lsn,
-}
-
-/// Picks, of the candidates whose every host has cut its receiver, the one furthest on: by timeline, then received
-/// position; the spec's order decides between equals.
-///
-/// # Errors
-/// When none has.
-pub fn furthest_on(cut: &Step) -> Result<Choice, String> {
-    let Some(Action::Cut(action)) = &cut.action else {
-        return Err("the plan compares positions of a step that is no cut".to_owned());
-    };
-    let mut best: Option<Choice> = None;
-    for candidate in &action.candidates {
-        // A region with several writers is as far on as the one that is least so.
-        let mut least: Option<(u32, Lsn)> = None;
-        let mut whole = true;
-        for host in &candidate.hosts {
-            let position = cut
-                .results_now()
-                .find(|r| r.host == *host && r.ended() == CommandOutcome::Done)
-                .and_then(|r| r.position);
-            match position {
-                Some(p) => {
-                    let here = (p.timeline, Lsn(p.lsn));
-                    least = Some(least.map_or(here, |l| l.min(here)));
-                }
-                None => whole = false,
-            }
-        }
-        let (Some((timeline, received)), true) = (least, whole) else { continue };
-        let Ok(region) = candidate.region.parse::<RegionName>() else { continue };
-        if best.as_ref().is_none_or(|b| (timeline, received) > (b.timeline, b.received)) {
-            best = Some(Choice { region, timeline, received });
-        }
-    }
-    best.ok_or_else(|| {
-        let why: Vec<String> = cut.results_now().map(|r| format!("{}: {}", r.host, r.text)).collect();
-        format!("no candidate has cut its receiver ({})", why.join("; "))
-    })
 }

@@ -180,7 +180,7 @@ pub enum OperationState {
     Unwound = 4,
     /// Ended before anything changed.
     Failed = 5,
-    /// Ended past the point of no return without all of it.
+    /// Ended without all of it: past the point of no return, or with something that could not be taken back.
     Partly = 6,
 }
 
@@ -293,6 +293,9 @@ pub struct Operation {
     /// How often it has been extended past its point of no return.
     #[prost(uint32, tag = "16")]
     pub ways_forward: u32,
+    /// When the region it leaves was last seen to take writes, milliseconds since the Unix epoch; 0 = unknown.
+    #[prost(int64, tag = "17")]
+    pub last_served_at: i64,
 }
 
 /// One item of a plan.
@@ -366,9 +369,6 @@ pub struct CommandResult {
     /// A database's position, where the command reports one.
     #[prost(message, optional, tag = "6")]
     pub position: Option<Position>,
-    /// Of a cut: what takes it back.
-    #[prost(string, tag = "7")]
-    pub conninfo: String,
 }
 
 /// Where a database stands.
@@ -481,7 +481,7 @@ pub struct Choose {
 /// See [`Action::Generation`].
 #[derive(Clone, PartialEq, Message)]
 pub struct NewGeneration {
-    /// Empty = the operation's chosen one.
+    /// Empty = the operation's chosen one, until it is committed.
     #[prost(string, tag = "1")]
     pub region: String,
 }

@@ -1,13 +1,15 @@
 //! Apps: specs, active regions, generations, who could take over.
 
+use std::collections::BTreeSet;
+
 use holdfast_types::{
-    AppName, LogIndex, RegionName,
+    AppName, HostName, LogIndex, OperationId, RegionName,
     lease::Timings,
     refusal::Reason,
-    spec::{self, AppSpec},
+    spec::{self, AppSpec, RunBy, Writer},
 };
 
-use super::{Answer, App, Context, Key, State, refuse};
+use super::{Answer, App, Context, Key, State, hosts_of, refuse};
 use crate::{
     change::{self, Refused},
     records::{self, TimingsRecord},
@@ -135,7 +137,14 @@ impl State {
             app.record.spec_yaml.clone_from(&c.spec_yaml);
             app.record.revision += 1;
             app.record.changed_index = cx.index.0;
-            app.record.promotable.retain(|p| new.regions.iter().any(|r| r.name.as_str() == p));
+            // What is known of a region's standby is known of these hosts, and of a holder that counts an end.
+            let known = app.leased();
+            let before = app.spec.clone();
+            app.record.promotable.retain(|p| {
+                let same =
+                    |r: &&spec::Region| r.name.as_str() == p && hosts_of(&before, &r.name) == hosts_of(&new, &r.name);
+                known && new.regions.iter().any(|r| same(&r))
+            });
             app.spec = new;
             return Ok(app.record.revision);
         }
@@ -170,15 +179,25 @@ impl State {
                 format!("operation {} decides about app {name}", app.record.operation),
             ));
         }
+        // An app without leases has a holder that was never told of an end.
+        if !app.leased() && !c.regions.is_empty() {
+            return Err(refuse(Reason::NoFailover, format!("app {name} has no leases, so nobody can take it over")));
+        }
         let mut regions = c.regions.clone();
         regions.sort();
         regions.dedup();
+        let mut hosts = BTreeSet::new();
         for region in &regions {
-            let known = app.spec.regions.iter().any(|r| r.name.as_str() == region);
-            if !known || region == app.active.as_str() {
+            let declared = app.spec.regions.iter().map(|r| &r.name).find(|r| r.as_str() == region);
+            let Some(declared) = declared.filter(|r| **r != app.active) else {
                 return Err(refuse(Reason::UnknownRegion, format!("{region} is no standby region of app {name}")));
-            }
+            };
+            hosts.extend(app.holders(declared));
         }
+        if let Some((host, why)) = self.quarantined(&hosts) {
+            return Err(refuse(Reason::Quarantined, format!("host {host} is quarantined: {why}")));
+        }
+        let (name, app) = self.app_mut(&c.app)?;
         if regions != app.record.promotable {
             app.record.promotable = regions;
             app.record.changed_index = cx.index.0;
@@ -190,15 +209,24 @@ impl State {
     pub(super) fn reactivate(&mut self, cx: &mut Context<'_>, c: &change::Reactivate) -> Answer {
         let (name, app) = self.app_mut(&c.app)?;
         app.on_generation(&name, c.generation)?;
-        if app.held() || app.record.operation != 0 {
-            return Err(refuse(
-                Reason::OperationRunning,
-                format!("operation {} decides about app {name}", app.record.operation),
-            ));
+        let (held, operation) = (app.held(), OperationId(app.record.operation));
+        // Past its point of no return an operation wants its new holder to write. A lease that ran out meanwhile has
+        // fenced the new generation for ever, and without a further one nobody could.
+        let decides = self.operations.get(&operation).is_some_and(|op| !op.past_no_return);
+        if held || decides {
+            return Err(refuse(Reason::OperationRunning, format!("operation {operation} decides about app {name}")));
         }
-        if !app.holders(&app.active).iter().any(|h| h.as_str() == c.host) {
+        let (name, app) = self.app_mut(&c.app)?;
+        if !app.leased() {
+            return Err(refuse(Reason::NoFailover, format!("app {name} has no leases, so no fence ends one")));
+        }
+        let Some(holder) = app.holders(&app.active).into_iter().find(|h| h.as_str() == c.host) else {
             return Err(refuse(Reason::NotPermitted, format!("{} holds no writer of app {name}", c.host)));
+        };
+        if let Some((host, why)) = self.quarantined(&BTreeSet::from([holder])) {
+            return Err(refuse(Reason::Quarantined, format!("host {host} is quarantined: {why}")));
         }
+        let (name, app) = self.app_mut(&c.app)?;
         app.begin_generation(cx.index);
         cx.touch(Key::App(name));
         Ok(app_generation(self, &c.app))
@@ -213,6 +241,35 @@ impl State {
             cx.touch(Key::App(name));
         }
         Ok(0)
+    }
+}
+
+impl State {
+    /// The first of these hosts that gets no lease, and why.
+    fn quarantined(&self, hosts: &BTreeSet<HostName>) -> Option<(HostName, String)> {
+        hosts.iter().find_map(|host| {
+            let why = &self.hosts.get(host)?.quarantine;
+            (!why.is_empty()).then(|| (host.clone(), why.clone()))
+        })
+    }
+
+    /// A quarantined host gets no lease, so its region takes nothing over. What an operation was planned with stays
+    /// frozen: its steps find out by themselves.
+    pub(super) fn cannot_take_over(&mut self, cx: &mut Context<'_>, host: &HostName) {
+        for (name, app) in &mut self.apps {
+            if app.record.operation != 0 {
+                continue;
+            }
+            let (spec, before) = (&app.spec, app.record.promotable.len());
+            app.record.promotable.retain(|p| {
+                let region = spec.regions.iter().map(|r| &r.name).find(|r| r.as_str() == p);
+                !region.is_some_and(|r| hosts_of(spec, r).contains(host))
+            });
+            if app.record.promotable.len() != before {
+                app.record.changed_index = cx.index.0;
+                cx.touch(Key::App(name.clone()));
+            }
+        }
     }
 }
 
@@ -233,23 +290,39 @@ impl App {
     }
 }
 
-/// A database that both specs declare as theirs: same host, same directory, port or name of what runs it.
+/// A database that both specs declare as theirs: on one host, and one by its port or by what runs it.
 fn shared_writer(one: &AppSpec, two: &AppSpec) -> Option<String> {
-    for (writer, a) in &one.writers {
-        for b in two.writers.values() {
-            for region in &two.regions {
-                let here = two.writer_host(&b.name, &region.name);
-                let there = one.regions.iter().filter_map(|r| one.writer_host(&a.name, &r.name));
-                let Some(place) = here else { continue };
-                if there.into_iter().any(|p| p.host == place.host)
-                    && (a.data_dir == b.data_dir || a.run_by == b.run_by || a.port == b.port)
-                {
-                    return Some(format!("the database {writer} on {} (port {})", place.host, a.port));
+    for region in &two.regions {
+        // Names of things on a host count as they read there: one spec may say `{region}` where the other does not.
+        let two = two.placed_in(&region.name);
+        for there in &one.regions {
+            let one = one.placed_in(&there.name);
+            for a in one.writers.values() {
+                for b in two.writers.values() {
+                    let places = (two.writer_host(&b.name, &region.name), one.writer_host(&a.name, &there.name));
+                    let (Some(here), Some(place)) = places else { continue };
+                    if here.host == place.host && (a.port == b.port || runs_as_one(a, b)) {
+                        return Some(format!("the database {} on {} (port {})", a.name, place.host, a.port));
+                    }
                 }
             }
         }
     }
     None
+}
+
+/// Whether two writers of one host are one database by what runs it. Programs and their user are shared by many; a
+/// directory inside a container says nothing about the host.
+fn runs_as_one(a: &Writer, b: &Writer) -> bool {
+    match (&a.run_by, &b.run_by) {
+        (RunBy::Container { name: a }, RunBy::Container { name: b }) => a == b,
+        (RunBy::Container { .. }, RunBy::Systemd { .. } | RunBy::PgCtl { .. })
+        | (RunBy::Systemd { .. } | RunBy::PgCtl { .. }, RunBy::Container { .. }) => false,
+        (RunBy::Systemd { unit: one }, RunBy::Systemd { unit: other }) => one == other || a.data_dir == b.data_dir,
+        (RunBy::Systemd { .. } | RunBy::PgCtl { .. }, RunBy::Systemd { .. } | RunBy::PgCtl { .. }) => {
+            a.data_dir == b.data_dir
+        }
+    }
 }
 
 /// What only a fresh look or an operation may change: where the active region's writers are, and that they are fenced.
@@ -291,4 +364,36 @@ fn unsafe_change(old: &App, new: &AppSpec) -> Result<(), Refused> {
         return Err(refuse(Reason::OperationRunning, format!("operation {} runs on app {app}", old.record.operation)));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An app on one host, with its `run_by`, data directory and port.
+    fn app(name: &str, run_by: &str, data_dir: &str, port: u16) -> AppSpec {
+        let text = format!(
+            "spec: 1\napp: {name}\nregions:\n  us-east:\n    roles:\n      db: [{{host: use-db1, address: 10.10.1.11}}]\n\
+             writers:\n  pg:\n    kind: postgres\n    on: db\n    run_by: {run_by}\n    data_dir: \"{data_dir}\"\n    port: {port}\n    \
+             login: {{socket: /run/pg, user: holdfast, database: postgres}}\n"
+        );
+        spec::parse("app.yaml", &text).expect("well formed")
+    }
+
+    #[test]
+    fn databases_of_one_host_are_told_apart_by_port_and_by_what_runs_them() {
+        let pg_ctl = "{pg_ctl: {bin: /usr/lib/postgresql/15/bin, user: postgres}}";
+        let one = app("one", pg_ctl, "/srv/{region}/one", 5432);
+        let shared = |two: AppSpec| shared_writer(&one, &two).is_some();
+        assert!(!shared(app("two", pg_ctl, "/srv/{region}/two", 5532)), "programs and user are everybody's");
+        assert!(shared(app("two", pg_ctl, "/srv/us-east/one", 5532)), "one directory, spelt in two ways");
+        assert!(shared(app("two", "{systemd: two.service}", "/srv/us-east/one", 5532)));
+        assert!(shared(app("two", pg_ctl, "/srv/two", 5432)), "one port");
+
+        let boxed = |name: &str, port| app("boxed", &format!("{{container: {name}}}"), "/data", port);
+        assert!(shared_writer(&boxed("a", 1), &boxed("b", 2)).is_none(), "each container has a /data of its own");
+        assert!(shared_writer(&boxed("a", 1), &boxed("a", 2)).is_some());
+        let unit = |name: &str, dir| app("unit", &format!("{{systemd: {name}}}"), dir, 1);
+        assert!(shared_writer(&unit("a.service", "/a"), &app("x", "{systemd: a.service}", "/b", 2)).is_some());
+    }
 }

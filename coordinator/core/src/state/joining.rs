@@ -1,6 +1,6 @@
 //! Who may speak: the cluster itself, join tokens, enrolled hosts, certificates.
 
-use holdfast_types::{HostName, RegionName, refusal::Reason};
+use holdfast_types::{ClusterId, HostName, RegionName, refusal::Reason};
 
 use super::{Answer, Context, Key, State, refuse};
 use crate::{change, records};
@@ -17,8 +17,9 @@ impl State {
         if !self.cluster.id.is_empty() {
             return Err(refuse(Reason::BadRequest, format!("this cluster is already {}", self.cluster.name)));
         }
+        let id = ClusterId::new(&*c.cluster).map_err(|e| refuse(Reason::BadRequest, e.to_string()))?;
         self.cluster = records::Cluster {
-            id: c.cluster.clone(),
+            id: id.to_string(),
             name: c.name.clone(),
             incarnation: 1,
             feature_level: 1,
@@ -37,6 +38,9 @@ impl State {
         };
         if let Err(e) = RegionName::new(&*token.region) {
             return Err(refuse(Reason::BadRequest, e.to_string()));
+        }
+        if token.uses_left == 0 {
+            return Err(refuse(Reason::BadRequest, "a join token without uses enrols nobody"));
         }
         if !token.replaces.is_empty() && !self.hosts.keys().any(|h| h.as_str() == token.replaces) {
             return Err(refuse(Reason::UnknownHost, format!("no host {} is enrolled", token.replaces)));
@@ -168,6 +172,9 @@ impl State {
             }
         }
         let host = self.host_of(&c.bearer);
+        if host.is_none() && c.bearer.starts_with(&format!("holdfast://{}/agent/", self.cluster.id)) {
+            return Err(refuse(Reason::UnknownHost, format!("{} is no enrolled host", c.bearer)));
+        }
         if let Some(host) = &host
             && let Some(record) = self.hosts.get(host)
             && !record.quarantine.is_empty()
@@ -180,6 +187,8 @@ impl State {
             && let Some(record) = self.hosts.get_mut(&host)
         {
             record.serial = serial;
+            // The certificate of the enrolment was received: its request is not answered again.
+            record.request_hash.clear();
             cx.touch(Key::Host(host));
         }
         Ok(serial)
@@ -201,7 +210,8 @@ impl State {
         if let Some(host) = self.host_of(&c.bearer) {
             let record = self.hosts.get_mut(&host).expect("host_of found it");
             record.quarantine = format!("revoked: {}", c.reason);
-            cx.touch(Key::Host(host));
+            cx.touch(Key::Host(host.clone()));
+            self.cannot_take_over(cx, &host);
         }
         Ok(revoked)
     }
@@ -236,8 +246,9 @@ impl State {
             return Err(refuse(Reason::UnknownHost, format!("no host {host} is enrolled")));
         };
         if record.quarantine.is_empty() {
-            record.quarantine = c.why.clone();
-            cx.touch(Key::Host(host));
+            record.quarantine = if c.why.is_empty() { "no reason given".to_owned() } else { c.why.clone() };
+            cx.touch(Key::Host(host.clone()));
+            self.cannot_take_over(cx, &host);
         }
         Ok(0)
     }

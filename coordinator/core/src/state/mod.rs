@@ -4,8 +4,10 @@
 //! rows and applied index in one transaction, and a snapshot is all rows in order. A refused change touches nothing.
 
 mod apps;
+mod generations;
 mod joining;
 mod operations;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -193,7 +195,7 @@ impl App {
     /// Hosts of this region's writers of record, in order: those that hold leases when the region is active.
     #[must_use]
     pub fn holders(&self, region: &RegionName) -> BTreeSet<HostName> {
-        self.spec.writers.keys().filter_map(|w| self.spec.writer_host(w, region)).map(|p| p.host.clone()).collect()
+        hosts_of(&self.spec, region)
     }
 
     /// The longest of each timing that grants of this generation may rest on.
@@ -235,6 +237,10 @@ impl Context<'_> {
     }
 }
 
+fn hosts_of(spec: &AppSpec, region: &RegionName) -> BTreeSet<HostName> {
+    spec.writers.keys().filter_map(|w| spec.writer_host(w, region)).map(|p| p.host.clone()).collect()
+}
+
 type Answer = Result<u64, Refused>;
 
 fn refuse(reason: Reason, what: impl Into<String>) -> Refused {
@@ -269,6 +275,10 @@ impl State {
                         .map_err(|source| StateError::Name { key: named(), source })?;
                     let spec = spec::parse(name.as_str(), &app.spec_yaml)
                         .map_err(|p| StateError::Spec { app: name.clone(), problems: p.to_string() })?;
+                    if spec.app != name {
+                        let problems = format!("it is of app {}", spec.app);
+                        return Err(StateError::Spec { app: name, problems });
+                    }
                     state.apps.insert(name, App { record: app, spec, active });
                 }
                 Key::Operation(number) => {
@@ -321,7 +331,7 @@ impl State {
     /// # Errors
     /// When it is of a kind that this release does not know.
     pub fn apply(&mut self, index: LogIndex, change: &Change) -> Result<Applied, StateError> {
-        let kind = change.kind.as_ref().ok_or(StateError::UnknownChange { index })?;
+        let kind = change.kind.as_ref().filter(|kind| kind.is_known()).ok_or(StateError::UnknownChange { index })?;
         let mut context = Context { index, at: WallTime(change.at), by: &change.by, touched: BTreeSet::new() };
         let answer = self.dispatch(&mut context, kind);
         let rows = match &answer {
@@ -338,6 +348,9 @@ impl State {
     }
 
     fn dispatch(&mut self, cx: &mut Context<'_>, kind: &Kind) -> Answer {
+        if self.cluster.id.is_empty() && !matches!(kind, Kind::Init(_)) {
+            return Err(refuse(Reason::BadRequest, "there is no cluster yet; its first entry makes it"));
+        }
         match kind {
             Kind::Init(c) => self.init(cx, c),
             Kind::CreateToken(c) => self.create_token(cx, c),

@@ -1,18 +1,55 @@
-//! Operations: begun, journalled step by step, held, moved on, ended.
+//! Operations: begun, extended, aborted, ended. Their steps are journalled in [`super::steps`]; what they do to their
+//! app is in [`super::generations`].
 
-use holdfast_types::{AppName, OperationId, RegionName, refusal::Reason};
+use holdfast_types::{OperationId, RegionName, refusal::Reason};
 
-use super::{Answer, Context, Key, OPERATIONS_KEPT, State, refuse};
+use super::{Answer, Context, Key, OPERATIONS_KEPT, State, refuse, steps::candidates_of};
 use crate::{
     change::{self, Refused},
-    records::{Action, Operation, OperationState, StepState},
+    engine,
+    records::{Action, Operation, OperationState, Step, StepState},
 };
 
+/// Longest plan as it starts. Its undos are never more than its steps.
+const STEPS_PLANNED_MAX: usize = 24;
 /// Longest plan, ways forward and undos included. Far above any planner's; a bound because rows are read whole.
 const STEPS_MAX: usize = 64;
 
+/// Whether these can be appended to a plan of `before` steps: nothing begun, every reference leads to a cut before it.
+fn check_new(before: &[Step], new: &[Step]) -> Result<(), Refused> {
+    for (n, step) in new.iter().enumerate() {
+        let fresh = step.at() == StepState::Planned
+            && step.attempt == 0
+            && step.began_index == 0
+            && step.results.is_empty()
+            && !step.given_up
+            && step.attempts_max > 0;
+        if !fresh {
+            return Err(refuse(
+                Reason::BadRequest,
+                format!("step {} of the plan is not one that has yet to begin", step.name),
+            ));
+        }
+        let cut = match &step.action {
+            Some(Action::Choose(choose)) => Some(choose.cut_step),
+            Some(Action::Reconnect(reconnect)) => Some(reconnect.cut_step),
+            Some(_) | None => None,
+        };
+        if let Some(cut) = cut {
+            let there = before.iter().chain(new).take(before.len() + n).nth(cut as usize);
+            if !there.is_some_and(|s| matches!(s.action, Some(Action::Cut(_)))) {
+                return Err(refuse(
+                    Reason::BadRequest,
+                    format!("step {} names step {cut}, which is no cut before it", step.name),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 impl State {
-    fn running(&mut self, number: u64) -> Result<(OperationId, &mut Operation), Refused> {
+    pub(super) fn running(&mut self, number: u64) -> Result<(OperationId, &mut Operation), Refused> {
         let id = OperationId(number);
         match self.operations.get_mut(&id) {
             None => Err(refuse(Reason::UnknownOperation, format!("no operation {number}"))),
@@ -27,9 +64,13 @@ impl State {
         let Some(planned) = &c.operation else {
             return Err(refuse(Reason::BadRequest, "an operation without its plan"));
         };
-        if planned.steps.is_empty() || planned.steps.len() > STEPS_MAX {
-            return Err(refuse(Reason::BadRequest, format!("a plan of {} steps", planned.steps.len())));
+        if planned.steps.is_empty() || planned.steps.len() > STEPS_PLANNED_MAX {
+            return Err(refuse(
+                Reason::BadRequest,
+                format!("a plan of {} steps; 1 to {STEPS_PLANNED_MAX} are taken", planned.steps.len()),
+            ));
         }
+        check_new(&[], &planned.steps)?;
         let number = self.cluster.last_operation + 1;
         let (name, app) = self.app_mut(&planned.app)?;
         app.on_generation(&name, c.generation)?;
@@ -55,12 +96,20 @@ impl State {
         let generation = app.record.generation;
         let from = app.record.active_region.clone();
         cx.touch(Key::App(name));
-        let mut op = planned.clone();
-        op.state = OperationState::Running.into();
-        op.started_at = cx.at.unix_millis();
-        op.requested_by = cx.by.to_owned();
-        op.from_region = from;
-        op.generation_before = generation;
+        // Taken over is only what a plan says; what happens to it is written here.
+        let op = Operation {
+            app: planned.app.clone(),
+            kind: planned.kind.clone(),
+            to_region: planned.to_region.clone(),
+            reason: planned.reason.clone(),
+            steps: planned.steps.clone(),
+            state: OperationState::Running.into(),
+            started_at: cx.at.unix_millis(),
+            requested_by: cx.by.to_owned(),
+            from_region: from,
+            generation_before: generation,
+            ..Operation::default()
+        };
         self.cluster.last_operation = number;
         cx.touch(Key::Cluster);
         self.operations.insert(OperationId(number), op);
@@ -78,76 +127,6 @@ impl State {
         }
     }
 
-    /// Answers the index of the entry: the token of the attempt's commands.
-    pub(super) fn step_begins(&mut self, cx: &mut Context<'_>, c: &change::StepBegins) -> Answer {
-        let (at, index) = (cx.at.unix_millis(), cx.index.0);
-        let (id, op) = self.running(c.operation)?;
-        let Some(step) = op.steps.get_mut(c.step as usize) else {
-            return Err(refuse(Reason::BadRequest, format!("operation {id} has no step {}", c.step)));
-        };
-        let may = matches!(step.at(), StepState::Planned | StepState::Failed);
-        if !may || c.attempt != step.attempt + 1 {
-            return Err(refuse(
-                Reason::BadRequest,
-                format!(
-                    "step {} of operation {id} is {} at attempt {}, not to begin attempt {}",
-                    step.name,
-                    step.at().word(),
-                    step.attempt,
-                    c.attempt
-                ),
-            ));
-        }
-        step.state = StepState::Began.into();
-        step.attempt = c.attempt;
-        step.began_index = index;
-        step.began_at = at;
-        step.ended_at = 0;
-        step.text.clear();
-        cx.touch(Key::Operation(id));
-        Ok(index)
-    }
-
-    /// A result of an older attempt, or of one that has ended, is taken and ignored: its agent must not wait for ever.
-    pub(super) fn command_ended(&mut self, cx: &mut Context<'_>, c: &change::CommandEnded) -> Answer {
-        let Some(result) = &c.result else {
-            return Err(refuse(Reason::BadRequest, "a command's end without its result"));
-        };
-        let id = OperationId(c.operation);
-        let Some(step) = self.operations.get_mut(&id).and_then(|o| o.steps.get_mut(c.step as usize)) else {
-            return Ok(0);
-        };
-        let known = step.results.iter().any(|r| r.part == result.part && r.attempt == result.attempt);
-        if known || result.attempt > step.attempt {
-            return Ok(0);
-        }
-        step.results.push(result.clone());
-        cx.touch(Key::Operation(id));
-        Ok(1)
-    }
-
-    pub(super) fn step_ended(&mut self, cx: &mut Context<'_>, c: &change::StepEnded) -> Answer {
-        let at = cx.at.unix_millis();
-        let (id, op) = self.running(c.operation)?;
-        let Some(step) = op.steps.get_mut(c.step as usize) else {
-            return Err(refuse(Reason::BadRequest, format!("operation {id} has no step {}", c.step)));
-        };
-        if step.at() != StepState::Began || step.attempt != c.attempt {
-            return Err(refuse(
-                Reason::BadRequest,
-                format!("attempt {} of step {} of operation {id} does not run", c.attempt, step.name),
-            ));
-        }
-        step.state = if c.well { StepState::Done } else { StepState::Failed }.into();
-        step.ended_at = at;
-        step.text.clone_from(&c.text);
-        if !c.chosen.is_empty() {
-            op.to_region.clone_from(&c.chosen);
-        }
-        cx.touch(Key::Operation(id));
-        Ok(0)
-    }
-
     pub(super) fn extend_plan(&mut self, cx: &mut Context<'_>, c: &change::ExtendPlan) -> Answer {
         let (id, op) = self.running(c.operation)?;
         if op.steps.len() != c.at_steps as usize || op.steps.len() + c.steps.len() > STEPS_MAX {
@@ -159,6 +138,19 @@ impl State {
         if c.unwinding && op.past_no_return {
             return Err(refuse(Reason::PastNoReturn, format!("operation {id} only goes forward")));
         }
+        if !c.unwinding && !op.past_no_return || op.at() == OperationState::Unwinding {
+            return Err(refuse(
+                Reason::BadRequest,
+                format!(
+                    "operation {id} is {} and short of its point of no return; it has no way forward",
+                    op.at().word()
+                ),
+            ));
+        }
+        if c.steps.is_empty() || c.unwinding && !c.steps.iter().all(engine::is_undo) {
+            return Err(refuse(Reason::BadRequest, format!("operation {id} is not taken back by these steps")));
+        }
+        check_new(&op.steps, &c.steps)?;
         if op.steps.iter().any(|s| s.at() == StepState::Began) {
             return Err(refuse(Reason::OperationRunning, format!("a step of operation {id} runs")));
         }
@@ -187,6 +179,24 @@ impl State {
             return Err(refuse(Reason::BadRequest, format!("{} is no end", state.word())));
         }
         let (id, op) = self.running(c.operation)?;
+        if op.steps.iter().any(|s| s.at() == StepState::Began) {
+            return Err(refuse(Reason::OperationRunning, format!("a step of operation {id} runs")));
+        }
+        let unwinding = op.at() == OperationState::Unwinding;
+        let over = engine::current(op).is_none();
+        let may = match state {
+            OperationState::Done => over && !unwinding,
+            OperationState::Unwound => over && unwinding && !op.past_no_return,
+            OperationState::Failed => !unwinding && !op.past_no_return,
+            OperationState::Partly => true,
+            OperationState::Unspecified | OperationState::Running | OperationState::Unwinding => false,
+        };
+        if !may {
+            return Err(refuse(
+                if op.past_no_return { Reason::PastNoReturn } else { Reason::BadRequest },
+                format!("operation {id} is {} and cannot end as {}", op.at().word(), state.word()),
+            ));
+        }
         let app = op.app.clone();
         let moved = op.past_no_return;
         let kind = op.kind.clone();
@@ -235,98 +245,8 @@ impl State {
         }
         Ok(0)
     }
-
-    /// The app of a running operation, if it may still change it.
-    fn app_of(&mut self, c: &change::OfOperation) -> Result<AppName, Refused> {
-        let (id, op) = self.running(c.operation)?;
-        let app = op.app.clone();
-        let (name, app) = self.app_mut(&app)?;
-        app.on_generation(&name, c.generation)?;
-        if app.record.operation != id.0 {
-            return Err(refuse(Reason::OperationRunning, format!("operation {id} is not the one of app {name}")));
-        }
-        Ok(name)
-    }
-
-    pub(super) fn hold(&mut self, cx: &mut Context<'_>, c: &change::OfOperation) -> Answer {
-        let name = self.app_of(c)?;
-        let app = self.apps.get_mut(&name).expect("app_of found it");
-        if app.held() {
-            // The same step again, after a crash.
-            return Ok(0);
-        }
-        app.record.held_by = c.operation;
-        app.record.hold_index = cx.index.0;
-        app.record.hold_over = !app.leased();
-        app.record.changed_index = cx.index.0;
-        cx.touch(Key::App(name));
-        Ok(0)
-    }
-
-    pub(super) fn hold_is_over(&mut self, cx: &mut Context<'_>, c: &change::OfOperation) -> Answer {
-        let name = self.app_of(c)?;
-        let app = self.apps.get_mut(&name).expect("app_of found it");
-        if app.record.held_by != c.operation {
-            return Err(refuse(Reason::BadRequest, format!("app {name} is not held by operation {}", c.operation)));
-        }
-        app.record.hold_over = true;
-        cx.touch(Key::App(name));
-        Ok(0)
-    }
-
-    pub(super) fn next_generation(&mut self, cx: &mut Context<'_>, c: &change::NextGeneration) -> Answer {
-        let name = self.app_of(&change::OfOperation { operation: c.operation, generation: c.generation })?;
-        let op = self.operations.get(&OperationId(c.operation)).expect("app_of found it");
-        if op.aborting && !op.past_no_return {
-            return Err(refuse(Reason::OperationEnded, format!("operation {} is being aborted", c.operation)));
-        }
-        let region = RegionName::new(&*c.region).map_err(|e| refuse(Reason::BadRequest, e.to_string()))?;
-        let app = self.apps.get_mut(&name).expect("app_of found it");
-        if app.record.held_by != c.operation || !app.record.hold_over {
-            return Err(refuse(
-                Reason::BadRequest,
-                format!("generation {} of app {name} is not known to be over", c.generation),
-            ));
-        }
-        if app.spec.region(&region).is_none() {
-            return Err(refuse(Reason::UnknownRegion, format!("app {name} declares no region {region}")));
-        }
-        app.activate(region);
-        app.begin_generation(cx.index);
-        let generation = app.record.generation;
-        cx.touch(Key::App(name));
-        let op = self.operations.get_mut(&OperationId(c.operation)).expect("app_of found it");
-        op.past_no_return = true;
-        op.to_region.clone_from(&c.region);
-        cx.touch(Key::Operation(OperationId(c.operation)));
-        Ok(generation)
-    }
-
-    pub(super) fn end_hold(&mut self, cx: &mut Context<'_>, c: &change::OfOperation) -> Answer {
-        let (_, op) = self.running(c.operation)?;
-        let app = op.app.clone();
-        let (name, app) = self.app_mut(&app)?;
-        if !app.held() {
-            // Never held, or ended already: the same step again, after a crash.
-            return Ok(app.record.generation);
-        }
-        app.on_generation(&name, c.generation)?;
-        if app.record.held_by != c.operation {
-            return Err(refuse(Reason::BadRequest, format!("app {name} is not held by operation {}", c.operation)));
-        }
-        app.begin_generation(cx.index);
-        let generation = app.record.generation;
-        cx.touch(Key::App(name));
-        Ok(generation)
-    }
 }
 
 fn candidates(op: &Operation) -> impl Iterator<Item = &String> {
-    op.steps
-        .iter()
-        .filter_map(|s| match &s.action {
-            Some(Action::Cut(cut)) => Some(cut.candidates.iter().map(|c| &c.region)),
-            Some(_) | None => None,
-        })
-        .flatten()
+    op.steps.iter().flat_map(candidates_of)
 }
