@@ -116,6 +116,12 @@ impl Decider {
                 refusal::to_status(refused.reason, refused.what, vec![], next)
             })
         })?;
+        // What is assigned there already asks no gate: nobody else may write, whatever is seen.
+        if plan.from_region == plan.to_region {
+            let notes = vec![format!("{} is assigned to {} already; this finishes its failover", name, plan.to_region)];
+            let operation = if dry_run { None } else { Some(self.start(&app, plan.clone(), by).await.map_err(|e| e.status())?) };
+            return Ok(Decided { operation, plan, notes });
+        }
         let Some(answer) = self.ask(&app, AskedBy::Operator { to }) else {
             return Err(refusal::to_status(
                 Reason::NotPromotable,

@@ -168,6 +168,23 @@ fn open_up(app: &App) -> Vec<Step> {
     steps
 }
 
+/// Plans what is left of a failover that ended past its point of no return, without its active region serving: the
+/// generation is that region's already, so nothing is held, fenced or waited for.
+fn finish(app: &App, request: &FailoverRequest) -> Operation {
+    let active = app.active().as_str();
+    let mut steps = vec![promote(active)];
+    steps.extend(open_up(app));
+    Operation {
+        app: app.spec.app.as_str().to_owned(),
+        kind: "failover".to_owned(),
+        from_region: active.to_owned(),
+        to_region: active.to_owned(),
+        reason: request.reason.clone(),
+        steps,
+        ..Operation::default()
+    }
+}
+
 /// Plans an unplanned failover.
 ///
 /// # Errors
@@ -185,6 +202,8 @@ pub fn failover(app: &App, request: &FailoverRequest) -> Result<Operation, Refus
     let from = app.active().clone();
     let ready: Vec<&RegionName> = app.promotable().collect();
     let targets: Vec<&RegionName> = match &request.to {
+        // Assigned there, and nobody has seen it serve yet: an earlier operation ended before it was done.
+        Some(to) if *to == from && !app.record.routed => return Ok(finish(app, request)),
         Some(to) if *to == from => {
             return Err(refuse(Reason::AlreadyActive, format!("app {name} is active in {to} already")));
         }

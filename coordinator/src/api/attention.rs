@@ -189,7 +189,8 @@ fn partly(picture: &Picture, told: &mut Told<'_>) {
     let Some((number, op)) = &picture.last else { return };
     if op.at() == OperationState::Partly {
         let what = format!("operation {number}, {} of {}, ended partly done", op.kind, picture.name);
-        let next = vec![format!("holdfast operations show {number}"), why(picture)];
+        let mut next = vec![format!("holdfast operations show {number}"), why(picture)];
+        next.extend(super::journal::finish(&picture.app));
         told.tell(picture, what, vec![line("why", op.text.clone())], next);
     }
 }

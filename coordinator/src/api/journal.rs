@@ -120,6 +120,11 @@ fn facts(op: &Operation) -> Vec<String> {
 
 /// What to do now, while the app is still as this operation left it.
 fn next(op: &Operation, app: Option<&App>) -> Vec<String> {
+    if let Some(app) = app.filter(|_| op.at() == OperationState::Partly)
+        && let Some(finish) = finish(app)
+    {
+        return vec![format!("once the database's host in {} answers:  {finish}", app.active())];
+    }
     let Some(app) = app.filter(|_| op.at() == OperationState::Done) else { return Vec::new() };
     let still = app.record.generation == op.generation_after && app.record.active_region == op.to_region;
     if !still || !app.record.promotable.is_empty() || !app.leased() {
@@ -133,6 +138,12 @@ fn next(op: &Operation, app: Option<&App>) -> Vec<String> {
         hosts => format!("{} are back", hosts.join(", ")),
     };
     vec![format!("{} has no standby until {until}:  holdfast why {}", op.app, op.app)]
+}
+
+/// How a failover that ended before its region served is finished.
+pub(super) fn finish(app: &App) -> Option<String> {
+    (!app.record.routed && app.operation().is_none())
+        .then(|| format!("holdfast failover {} --to {}", app.spec.app, app.active()))
 }
 
 /// What has just happened, in a line.

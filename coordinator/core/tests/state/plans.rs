@@ -125,3 +125,16 @@ fn begun(mut op: Operation) -> Operation {
     op.steps.iter_mut().for_each(|s| s.state = 2);
     op
 }
+
+#[test]
+fn a_failover_that_ended_before_its_region_served_can_be_finished() {
+    let log = Log::with_app(&Wanted::shop(2));
+    let mut app = log.app("shop").clone();
+    let served = plan::failover(&app, &request(Some("us-east"))).expect_err("it serves");
+    assert_eq!(served.reason, Reason::AlreadyActive);
+    app.record.routed = false;
+    let planned = plan::failover(&app, &request(Some("us-east"))).expect("what is left of the failover");
+    let names: Vec<&str> = planned.steps.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["promote", "route", "verify"], "nothing is held, fenced or cut");
+    assert_eq!((planned.from_region.as_str(), planned.to_region.as_str()), ("us-east", "us-east"));
+}
