@@ -182,7 +182,7 @@ impl Leases {
                 a.leased()
                     && a.record.generation == request.fenced
                     && !a.held()
-                    && a.record.operation == 0
+                    && a.operation().and_then(|number| state.operation(number)).is_none_or(|op| op.past_no_return)
                     && a.holders(a.active()).len() == 1
                     && a.holders(a.active()).contains(host)
                     && state.hosts().get(host).is_some_and(|h| h.quarantine.is_empty())

@@ -6,7 +6,7 @@ use holdfast_agent_core::duties::Probe;
 use holdfast_proto::v1::CommandOutcome;
 use holdfast_shared::{clock::SharedClock, error::Chain};
 use holdfast_types::{
-    RegionName, Token,
+    Generation, RegionName, Token,
     spec::{PostgresExpect, Writer},
 };
 use tokio::time::sleep;
@@ -118,15 +118,15 @@ impl Tools {
         Ok(done(texts.join("; "), None))
     }
 
-    /// Promotes or starts, under a live lease of the command's generation.
+    /// Promotes or starts, under a live lease of the command's generation or of one that followed it here.
     async fn open(&self, app: &App, command: &Command, store: &Store) -> Done {
         let writers = self.writers(app)?;
         let began = self.clock.boot();
-        let generation = command.generation;
+        let mut generation = command.generation;
         let lease = app.spec.timings().map(|timings| timings.lease);
         let left = lease.map_or(LEFT_MIN, |lease| LEFT_MIN.min(lease / 4));
         if lease.is_some() {
-            self.wait_for_lease(app, command, left).await;
+            generation = self.wait_for_lease(app, command, left).await;
         }
         let work = async {
             let mut last = None;
@@ -165,16 +165,22 @@ impl Tools {
         Ok(done(format!("{text}, under a lease of generation {generation}"), seen.as_ref()))
     }
 
-    /// Returns when the lease is there; the command's own time limit ends the waiting.
-    async fn wait_for_lease(&self, app: &App, command: &Command, left: Duration) {
+    /// Returns when the lease is there; the command's own time limit ends the waiting. A lease that ran out before
+    /// anything was opened under it has fenced the command's generation here for ever; this host then goes on as the
+    /// next one, and what is ordered is ordered all the same.
+    async fn wait_for_lease(&self, app: &App, command: &Command, left: Duration) -> Generation {
         let mut views = self.leases.views();
         loop {
-            if self.leases.permit(&app.name).allows(command.generation, left, self.clock.boot()) {
-                return;
+            let view = views.borrow_and_update().get(&app.name).copied();
+            let live = view.filter(|view| {
+                view.generation >= command.generation && view.permit.allows(view.generation, left, self.clock.boot())
+            });
+            if let Some(view) = live {
+                return view.generation;
             }
             self.leases.ask_now(&app.name).await;
             tokio::select! {
-                changed = views.changed() => if changed.is_err() { return },
+                changed = views.changed() => if changed.is_err() { return command.generation },
                 () = sleep(ASK_AGAIN) => {}
             }
         }
