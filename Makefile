@@ -2,12 +2,12 @@
 #   make demo [KEEP=1]        two regions, one is cut off, the other takes over; the last line is one JSON object
 #   make test                 everything; the last line is "N passed, N failed"
 #   make verify               formats, lints, dependencies, docs, unit and property tests; changes nothing
-#   make e2e [ONLY=family]    real processes, PostgreSQL and HAProxy on hosts that are cut off
+#   make e2e [ONLY=family]    real processes, PostgreSQL, HAProxy and Docker on hosts that are cut off
 #   make bench                how long the parts of a failover take
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test verify e2e bench tools preflight
+.PHONY: help demo test verify e2e bench tools preflight preflight-docker
 
 TOOLS := target/tools
 # What is installed already is used; what is not goes into the build's own folder.
@@ -20,15 +20,18 @@ help:
 preflight:
 	@tests/preflight.sh
 
+preflight-docker:
+	@tests/preflight.sh --with-docker
+
 demo:
-	@tests/preflight.sh --loopback
+	@tests/preflight.sh --demo
 	@cargo build --workspace --bins
 	@$(SUDO) target/debug/demo $(if $(KEEP),--keep)
 
-test: preflight
+test: preflight-docker
 	@tests/suite.sh all
 
-e2e: preflight
+e2e: preflight-docker
 	@tests/suite.sh e2e $(ONLY)
 
 bench: preflight

@@ -2,17 +2,18 @@
 # What the demo and the end-to-end tests need of this machine: says what is missing and what it installs, and installs
 # it with apt. Never removes or replaces a package, starts no service, makes no database cluster, and uses a PostgreSQL,
 # HAProxy or Docker that is there already as it is.
-# usage: preflight.sh [--check] [--with-docker] [--loopback]
+# usage: preflight.sh [--check] [--with-docker] [--loopback] [--demo]
 #   --check        only say it; exit 1 when something is missing
 #   --with-docker  also what the tests with containers need
 #   --loopback     a machine without network namespaces will do (the demo then shows no isolation)
+#   --demo         --loopback, what the build takes, and how long everything will be
 # exit: 0 ready · 1 something is missing and was not installed · 2 this machine cannot do it
 set -euo pipefail
 
-check=0 docker=0 loopback=0
+check=0 docker=0 loopback=0 demo=0
 for word in "$@"; do
   case $word in
-    --check) check=1 ;; --with-docker) docker=1 ;; --loopback) loopback=1 ;;
+    --check) check=1 ;; --with-docker) docker=1 ;; --loopback) loopback=1 ;; --demo) demo=1 loopback=1 ;;
     *) echo "preflight: unknown word $word; see the head of $0" >&2; exit 2 ;;
   esac
 done
@@ -39,6 +40,12 @@ if ! "${sudo[@]}" unshare --net true 2>/dev/null; then
   if [ "$loopback" = 1 ]; then say "network namespaces are not allowed here: processes are killed instead of cut off, and isolation is not shown"
   else cannot "root may not make network namespaces here (a container without CAP_SYS_ADMIN?); hosts of a test are namespaces"
   fi
+fi
+
+if [ "$demo" = 1 ]; then
+  command -v cargo >/dev/null || cannot "cargo is not in PATH; the README has the line that installs Rust"
+  command -v cc >/dev/null || cannot "there is no C compiler; the README has the line that installs one"
+  say "next: what is missing; the build, some minutes the first time; the demo itself, half a minute"
 fi
 
 # ---- installing ---------------------------------------------------------------------------------------------------
@@ -106,6 +113,11 @@ for package in "$@"; do
     done
   fi
   packages+=("$package")
+  if [ "$package" = docker.io ]; then
+    # From Debian 13 on the command is a package of its own, which the engine only recommends.
+    policy=$(apt-cache policy docker-cli)
+    case $policy in *Candidate:\ [0-9]*) packages+=(docker-cli) ;; esac
+  fi
 done
 say "installing ${packages[*]}"
 add "${packages[@]}"
@@ -138,8 +150,8 @@ if ! has nsenter || ! has setpriv; then need util-linux 3 5; fi
 if [ "$docker" = 1 ]; then
   # docker.io would push out a docker-ce that is there.
   has dockerd || need docker.io 25 280
-  [ -x /bin/busybox ] || need busybox-static 2 2
-  has debootstrap || need debootstrap 2 1
+  if has dockerd && ! has docker; then need docker-cli 3 40; fi
+  has busybox || need busybox-static 2 2
 fi
 if [ ${#missing[@]} = 0 ]; then
   say "nothing to install; PostgreSQL $major and $(haproxy -v | sed -n '1s/^HAProxy version \([^ -]*\).*/HAProxy \1/p') are used as they are"

@@ -68,7 +68,8 @@ fn nothing_is_left_when_a_net_is_dropped() -> Result<()> {
     let (prefix, folder) = (net.prefix().to_owned(), net.folder().to_owned());
     // In a session of its own and without a parent: no process group finds it.
     Program::new("setsid").args(["-f", "sleep", "1000"]).on(&host).run(SOON)?.well()?;
-    let members = Program::new("ip").args(["netns", "pids", &host.namespace]).run(SOON)?.well()?;
+    let members =
+        Program::new("ip").args(["netns", "pids", host.namespace.as_deref().unwrap_or_default()]).run(SOON)?.well()?;
     let sleeper: u32 = members.trim().parse()?;
     drop(net);
     let spaces = Program::new("ip").args(["netns", "list"]).run(SOON)?.well()?;

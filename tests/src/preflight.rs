@@ -13,15 +13,24 @@ pub const POSTGRES_OLDEST: u32 = 15;
 
 const NEXT: &str = "run tests/preflight.sh, it says what is missing and installs it";
 
+/// This process may act as other users.
+///
+/// # Errors
+/// When it is not root's.
+pub fn root() -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "hosts of a test are network namespaces and take root to make; run it as root or with sudo"
+    );
+    Ok(())
+}
+
 /// This process may make network namespaces, and the programs for that are there.
 ///
 /// # Errors
 /// With what is missing.
 pub fn namespaces() -> Result<()> {
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "hosts of a test are network namespaces and take root to make; run it as root or with sudo"
-    );
+    root()?;
     ensure!(Path::new("/proc/self/ns/net").exists(), "this kernel has no network namespaces");
     for program in ["ip", "nft", "nsenter", "setpriv", "bash"] {
         self::program(program)?;

@@ -1,4 +1,4 @@
-//! One host: a network namespace with an address.
+//! One host: a network namespace with an address, or, where those are not allowed, a loopback address alone.
 
 use std::{fmt, net::IpAddr, path::PathBuf};
 
@@ -9,19 +9,21 @@ use serde::{Deserialize, Serialize};
 pub struct Host {
     /// What the test calls it: `use-db1`.
     pub name: String,
-    /// The network namespace, as `ip netns` lists it.
-    pub namespace: String,
+    /// The network namespace, as `ip netns` lists it; none on a net of loopback addresses.
+    pub namespace: Option<String>,
     /// Its address on the net.
     pub address: IpAddr,
+    /// The folder its programs run in, removed with the net.
+    pub folder: PathBuf,
     /// Its port on the hub's bridge, where cuts are made.
     pub(super) link: String,
 }
 
 impl Host {
-    /// The file that names the network namespace.
+    /// The file that names the network namespace, where it has one.
     #[must_use]
-    pub fn namespace_file(&self) -> PathBuf {
-        PathBuf::from("/run/netns").join(&self.namespace)
+    pub fn namespace_file(&self) -> Option<PathBuf> {
+        self.namespace.as_ref().map(|name| PathBuf::from("/run/netns").join(name))
     }
 }
 

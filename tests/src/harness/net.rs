@@ -7,6 +7,8 @@
 //! ```
 //! Cuts are rules in the hub's bridge table: they hold for ARP and for the traffic of containers too, and nothing that
 //! runs on a host can see or undo them. Every net has a hub of its own, so nets of families side by side do not meet.
+//! Where namespaces are not allowed, [`Net::loopback`] has hosts that are loopback addresses: they cannot be cut off, but
+//! [killed](Net::kill).
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +28,13 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use holdfast_types::BootInstant;
 
-use super::{host::Host, logs, process::Program, reaper, time::now};
+use super::{
+    host::Host,
+    logs, members,
+    process::Program,
+    reaper,
+    time::{now, wait_until},
+};
 use crate::preflight;
 
 /// `ip` and `nft` answer in milliseconds; longer means that the machine itself hangs.
@@ -35,16 +43,28 @@ const TOOL_WITHIN: Duration = Duration::from_secs(10);
 /// The warden kills, unmounts and removes at most a few gigabytes.
 const WARDEN_WITHIN: Duration = Duration::from_secs(30);
 
+/// What is killed may be starting something: it is looked again until nobody is there.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
+
 const WARDEN: &str = include_str!("warden.sh");
 
 /// Nets of this process, counted for their names.
 static NETS: AtomicU32 = AtomicU32::new(0);
+
+/// What a net's hosts are.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Namespaces,
+    /// With the first three bytes of their addresses.
+    Loopback([u8; 3]),
+}
 
 /// A hub, its hosts and one folder. Dropping it ends every process on its hosts and removes everything.
 #[derive(Debug)]
 pub struct Net {
     label: String,
     prefix: String,
+    kind: Kind,
     folder: PathBuf,
     hosts: Vec<Host>,
     warden: Option<Child>,
@@ -57,6 +77,27 @@ impl Net {
     /// When this machine cannot do it (no root, no namespaces, a missing program), with the reason.
     pub fn new(label: &str) -> Result<Self> {
         preflight::namespaces()?;
+        let net = Self::begin(label, Kind::Namespaces)?;
+        let hub = net.hub();
+        ip(&["netns", "add", &hub])?;
+        ip(&["-n", &hub, "link", "set", "lo", "up"])?;
+        ip(&["-n", &hub, "link", "add", "br0", "type", "bridge"])?;
+        ip(&["-n", &hub, "link", "set", "br0", "up"])?;
+        net.nft("table bridge cut {\n  chain links {\n    type filter hook forward priority 0\n  }\n}\n")?;
+        Ok(net)
+    }
+
+    /// A net of loopback addresses, without hosts yet. Its hosts share the machine's network: nothing keeps them apart.
+    ///
+    /// # Errors
+    /// When this machine cannot do that either, with the reason.
+    pub fn loopback(label: &str) -> Result<Self> {
+        preflight::root()?;
+        let block = members::loopback_block(std::process::id(), NETS.load(Ordering::Relaxed))?;
+        Self::begin(label, Kind::Loopback(block))
+    }
+
+    fn begin(label: &str, kind: Kind) -> Result<Self> {
         static SWEPT: Once = Once::new();
         SWEPT.call_once(|| {
             // Leftovers disturb nobody but the disk; a failure to remove them is no reason not to test.
@@ -67,6 +108,7 @@ impl Net {
         let mut net = Self {
             label: label.to_owned(),
             prefix: format!("hf{own}-{count}"),
+            kind,
             folder: PathBuf::from(format!("/var/tmp/holdfast-{own}-{count}")),
             hosts: Vec::new(),
             warden: None,
@@ -74,15 +116,9 @@ impl Net {
         fs::create_dir_all(net.logs()).with_context(|| format!("cannot make {}", net.folder.display()))?;
         // The databases' own user must get through, whatever the umask.
         fs::set_permissions(&net.folder, fs::Permissions::from_mode(0o755))?;
-        fs::write(net.folder.join("owner"), format!("{own} {}", begun(own).unwrap_or_default()))?;
+        fs::write(net.folder.join("owner"), process_mark(own))?;
         // Before the first namespace: from here on nothing can be left behind.
         net.warden = Some(warden(&net.prefix, &net.folder, own, Stdio::piped())?);
-        let hub = net.hub();
-        ip(&["netns", "add", &hub])?;
-        ip(&["-n", &hub, "link", "set", "lo", "up"])?;
-        ip(&["-n", &hub, "link", "add", "br0", "type", "bridge"])?;
-        ip(&["-n", &hub, "link", "set", "br0", "up"])?;
-        net.nft("table bridge cut {\n  chain links {\n    type filter hook forward priority 0\n  }\n}\n")?;
         Ok(net)
     }
 
@@ -94,6 +130,27 @@ impl Net {
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// Something outside its folder that is removed with it, however it ends: a folder in /run.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn goes_with(&self, name: &str, path: &Path) -> Result<()> {
+        std::os::unix::fs::symlink(path, self.folder.join(format!("goes-with-{name}")))?;
+        Ok(())
+    }
+
+    /// Whether its hosts are kept apart and can be cut off.
+    #[must_use]
+    pub const fn isolates(&self) -> bool {
+        matches!(self.kind, Kind::Namespaces)
+    }
+
+    /// Ends and removes everything of this net from outside: for a signal's handler.
+    #[must_use]
+    pub fn broom(&self) -> Broom {
+        Broom { prefix: self.prefix.clone(), folder: self.folder.clone() }
     }
 
     /// A folder that is removed with the net.
@@ -128,22 +185,52 @@ impl Net {
         ensure!(name != "hub" && self.hosts.iter().all(|h| h.name != name), "there is a host {name} already");
         let number =
             u8::try_from(self.hosts.len() + 1).ok().filter(|n| *n < 254).context("a net has at most 253 hosts")?;
+        let (namespace, block) = match self.kind {
+            Kind::Namespaces => (Some(format!("{}-{name}", self.prefix)), [10, 99, 0]),
+            Kind::Loopback(block) => (None, block),
+        };
         let host = Host {
             name: name.to_owned(),
-            namespace: format!("{}-{name}", self.prefix),
-            address: IpAddr::V4(Ipv4Addr::new(10, 99, 0, number)),
+            namespace,
+            address: IpAddr::V4(Ipv4Addr::new(block[0], block[1], block[2], number)),
+            folder: self.folder.join("hosts").join(name),
             link: format!("v{number}"),
         };
-        let (inside, hub, link) = (&*host.namespace, self.hub(), &*host.link);
+        fs::create_dir_all(&host.folder)?;
+        if let Some(inside) = &host.namespace {
+            self.connect(inside, &host)?;
+        }
+        self.hosts.push(host.clone());
+        Ok(host)
+    }
+
+    fn connect(&self, inside: &str, host: &Host) -> Result<()> {
+        let (hub, link) = (self.hub(), &*host.link);
         ip(&["netns", "add", inside])?;
         ip(&["-n", inside, "link", "set", "lo", "up"])?;
         // Both ends are made where they belong, so the machine's own list of links never shows them.
         ip(&["link", "add", "eth0", "netns", inside, "type", "veth", "peer", "name", link, "netns", &hub])?;
         ip(&["-n", &hub, "link", "set", link, "master", "br0", "up"])?;
         ip(&["-n", inside, "addr", "add", &format!("{}/24", host.address), "dev", "eth0"])?;
-        ip(&["-n", inside, "link", "set", "eth0", "up"])?;
-        self.hosts.push(host.clone());
-        Ok(host)
+        ip(&["-n", inside, "link", "set", "eth0", "up"])
+    }
+
+    /// Kills everything that runs on a host, as a power cut does, and waits until it is gone; its disk stays. Returns the
+    /// instant just before.
+    ///
+    /// # Errors
+    /// When something is still there after ten seconds.
+    pub fn kill(&self, host: &Host) -> Result<BootInstant> {
+        let before = now();
+        wait_until(&format!("every process on {host} to be gone"), KILLED_WITHIN, || {
+            let left = members::of(host);
+            // Gone between the look and the signal is what is wanted.
+            left.iter().filter_map(|pid| reaper::as_pid(*pid)).for_each(|pid| {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            });
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        })?;
+        Ok(before)
     }
 
     /// Cuts a region off: its hosts reach each other and nobody else. Returns the instant just before the cut, so that
@@ -197,6 +284,7 @@ impl Net {
 
     /// One `nft -f`, so that all rules of a cut take effect in the same instant.
     fn cut(&self, rules: &str) -> Result<BootInstant> {
+        ensure!(self.isolates(), "hosts that are loopback addresses cannot be cut off, only killed");
         let before = now();
         self.nft(rules)?;
         Ok(before)
@@ -229,10 +317,32 @@ impl Net {
             if begun(owner).is_some_and(|begun| recorded(&folder).is_none_or(|recorded| recorded == begun)) {
                 continue;
             }
-            let child = warden(&format!("hf{owner}-{count}"), &folder, owner, Stdio::null())?;
-            reaper::wait(child.id(), WARDEN_WITHIN);
-            reaper::forget(child.id());
+            Broom { prefix: format!("hf{owner}-{count}"), folder }.sweep(owner)?;
         }
+        Ok(())
+    }
+}
+
+/// Ends and removes everything of a net, whoever owns it.
+#[derive(Debug, Clone)]
+pub struct Broom {
+    prefix: String,
+    folder: PathBuf,
+}
+
+impl Broom {
+    /// Ends and removes everything of a net of this process.
+    ///
+    /// # Errors
+    /// When the warden cannot be started.
+    pub fn sweep_own(&self) -> Result<()> {
+        self.sweep(std::process::id())
+    }
+
+    fn sweep(&self, owner: u32) -> Result<()> {
+        let child = warden(&self.prefix, &self.folder, owner, Stdio::null())?;
+        reaper::wait(child.id(), WARDEN_WITHIN);
+        reaper::forget(child.id());
         Ok(())
     }
 }
@@ -282,6 +392,11 @@ fn begun(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name in brackets and may hold blanks; the start is the 22nd.
     stat.rsplit_once(") ")?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// A process by number and start: a number alone is used again.
+pub(crate) fn process_mark(pid: u32) -> String {
+    format!("{pid} {}", begun(pid).unwrap_or_default())
 }
 
 /// When the owner of a folder began, as it wrote it down itself: a process id alone is used again.

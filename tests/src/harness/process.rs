@@ -101,10 +101,11 @@ impl Program {
         self
     }
 
-    /// Runs it on a host.
+    /// Runs it on a host, in the host's folder: by that it is found again where there are no namespaces.
     #[must_use]
     pub fn on(mut self, host: &Host) -> Self {
-        self.namespace = Some(host.namespace_file());
+        self.namespace = host.namespace_file();
+        self.directory.clone_from(&host.folder);
         self
     }
 
