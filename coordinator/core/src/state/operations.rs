@@ -96,20 +96,19 @@ impl State {
         let generation = app.record.generation;
         let from = app.record.active_region.clone();
         cx.touch(Key::App(name));
-        // Taken over is only what a plan says; what happens to it is written here.
-        let op = Operation {
-            app: planned.app.clone(),
-            kind: planned.kind.clone(),
-            to_region: planned.to_region.clone(),
-            reason: planned.reason.clone(),
-            steps: planned.steps.clone(),
-            state: OperationState::Running.into(),
-            started_at: cx.at.unix_millis(),
-            requested_by: cx.by.to_owned(),
-            from_region: from,
-            generation_before: generation,
-            ..Operation::default()
-        };
+        // Who plans says what is to be done and why; what happens to the operation is written here alone.
+        let mut op = planned.clone();
+        op.state = OperationState::Running.into();
+        op.started_at = cx.at.unix_millis();
+        op.ended_at = 0;
+        op.requested_by = cx.by.to_owned();
+        op.text.clear();
+        op.from_region = from;
+        op.aborting = false;
+        op.past_no_return = false;
+        op.ways_forward = 0;
+        op.generation_before = generation;
+        op.generation_after = 0;
         self.cluster.last_operation = number;
         cx.touch(Key::Cluster);
         self.operations.insert(OperationId(number), op);

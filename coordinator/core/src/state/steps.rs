@@ -46,7 +46,7 @@ impl State {
 
     /// Taken and ignored, because its agent must not wait for ever, is a result that nobody waits for: of an operation
     /// that has ended, a command that was never sent to this host, an attempt that is still to come, or a host that is
-    /// quarantined. One of an older attempt is kept: it may say how to take a cut back.
+    /// quarantined. One of an older attempt is kept for people to read, and counts for nothing.
     pub(super) fn command_ended(&mut self, cx: &mut Context<'_>, c: &change::CommandEnded) -> Answer {
         let Some(result) = &c.result else {
             return Err(refuse(Reason::BadRequest, "a command's end without its result"));

@@ -117,6 +117,9 @@ fn a_plan_is_taken_only_as_it_was_planned() {
         aborting: true,
         ways_forward: 9,
         generation_after: 9,
+        ended_at: 9,
+        text: "done before it began".into(),
+        last_served_at: 77,
         requested_by: "somebody else".into(),
         from_region: "eu-one".into(),
         ..planned(&log)
@@ -124,6 +127,7 @@ fn a_plan_is_taken_only_as_it_was_planned() {
     let number = log.done(start(log.app("shop"), said));
     let op = log.op(number);
     assert!(!op.past_no_return && !op.aborting, "what happens to it is not the planner's to say");
+    assert_eq!((op.ended_at, op.text.as_str(), op.last_served_at), (0, "", 77));
     assert_eq!((op.ways_forward, op.generation_after, op.from_region.as_str()), (0, 0, "us-east"));
     assert_eq!(log.refused(start(log.app("shop"), planned(&log))).reason, Reason::OperationRunning);
 }
@@ -215,7 +219,7 @@ fn a_result_counts_only_from_the_host_that_the_command_was_sent_to() {
     log.done(quarantine("usw-db1"));
     assert_eq!(log.done(result(0, 1, "usw-db1")), 0, "a quarantined host has no say");
 
-    // Late ones of an older attempt are kept: they tell how to take the cut back.
+    // Late ones of an older attempt are kept for people.
     let mut log = fresh.clone();
     log.done(ended(1, 2, 1, false, ""));
     log.done(begins(1, 2, 2));
