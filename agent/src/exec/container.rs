@@ -3,12 +3,16 @@
 //! Docker is asked to stop and start; whether a container's processes are gone is judged in its cgroup, so a docker
 //! daemon that hangs or is down delays a fence but cannot make it lie.
 
+mod memory;
+
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
 };
 
-use bollard::{API_DEFAULT_VERSION, Docker, query_parameters as query};
+use bollard::{API_DEFAULT_VERSION, Docker, models::MountPoint, query_parameters as query};
+
+pub use memory::{Containers, Known};
 
 use super::{Until, cgroup};
 
@@ -23,8 +27,8 @@ const ANSWER_SECONDS_MAX: u64 = 120;
 pub struct Container {
     socket: PathBuf,
     name: String,
-    /// Its cgroups when it was last seen running: what is killed when Docker does not answer.
-    known: Arc<Mutex<Vec<PathBuf>>>,
+    /// What is killed when Docker does not answer.
+    memory: memory::Memory,
 }
 
 /// What Docker says of a container.
@@ -100,7 +104,7 @@ pub enum ContainerError {
 impl Container {
     /// A container of this name, at the docker daemon that listens on `socket`.
     pub fn new(socket: impl Into<PathBuf>, name: impl Into<String>) -> Self {
-        Self { socket: socket.into(), name: name.into(), known: Arc::default() }
+        Self { socket: socket.into(), name: name.into(), memory: memory::Memory::default() }
     }
 
     /// Its name.
@@ -109,10 +113,22 @@ impl Container {
         &self.name
     }
 
-    /// Cgroups it had when it was last seen running; empty when it never was.
+    /// What Docker said of it when it last answered; nothing of it when it never did.
     #[must_use]
-    pub fn cgroups_last_seen(&self) -> Vec<PathBuf> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn known(&self) -> Known {
+        self.memory.get()
+    }
+
+    /// Somebody else than Docker has told that process `pid` is one of its, in these cgroups. They are remembered beside
+    /// those that Docker told, until it tells again.
+    pub fn found(&self, pid: i32, cgroups: Vec<PathBuf>) {
+        let known = self.known();
+        if cgroups.iter().all(|dir| known.cgroups.contains(dir)) {
+            return;
+        }
+        tracing::warn!(container = self.name, pid, "docker does not answer; the container was found by its socket");
+        let all = known.cgroups.into_iter().chain(cgroups).collect();
+        self.memory.put(pid, Some(all), known.mounts);
     }
 
     /// Looks at it.
@@ -127,8 +143,10 @@ impl Container {
             Err(e) if e.status() == Some(404) => return Ok(Seen::Absent),
             Err(e) => return Err(e),
         };
+        let mounts = mounts(inspected.mounts.unwrap_or_default());
         let pid = inspected.state.and_then(|s| s.pid).and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
         if pid == 0 {
+            self.memory.put(0, None, mounts);
             return Ok(Seen::Stopped);
         }
         let cgroups = match cgroup::dirs_of(pid) {
@@ -136,7 +154,7 @@ impl Container {
             Ok(cgroups) => cgroups,
             Err(source) => return Err(ContainerError::Cgroup { name: self.name.clone(), pid, source }),
         };
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&cgroups);
+        self.memory.put(pid, Some(cgroups.clone()), mounts);
         Ok(Seen::Running { pid, cgroups })
     }
 
@@ -230,6 +248,15 @@ impl ContainerError {
     }
 }
 
+/// Directories of the host that are mounted into a container, by their names inside.
+fn mounts(mounts: Vec<MountPoint>) -> BTreeMap<PathBuf, PathBuf> {
+    let places = mounts.into_iter().filter_map(|mount| {
+        let host = mount.source.filter(|source| !source.is_empty())?;
+        Some((mount.destination?.into(), host.into()))
+    });
+    places.collect()
+}
+
 /// Answers of these statuses mean that there was nothing to do.
 fn unless(answer: Result<(), ContainerError>, done: &[u16]) -> Result<(), ContainerError> {
     match answer {
@@ -249,6 +276,6 @@ mod tests {
         let container = Container::new("/nonexistent/docker.sock", "shop-postgres");
         let error = container.look(Until::after(Duration::from_secs(5))).await.expect_err("nobody listens");
         assert!(error.to_string().contains("/nonexistent/docker.sock"), "{error}");
-        assert!(container.cgroups_last_seen().is_empty());
+        assert_eq!(container.known(), Known::default());
     }
 }

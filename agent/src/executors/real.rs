@@ -9,12 +9,17 @@ use std::{
 use async_trait::async_trait;
 use holdfast_agent_core::duties::Probe;
 use holdfast_shared::{error::Chain, files};
-use holdfast_types::{Credential, spec::Writer};
+use holdfast_types::{
+    Credential,
+    spec::{RunBy, Writer},
+};
 
 use super::{ExecError, Executors, Probed, Seen};
 use crate::{
     checks::{Check, Evidence, Outcome, Runner},
     exec::{
+        Until,
+        container::{Containers, DOCKER_SOCKET_DEFAULT},
         haproxy::{Admin, Haproxy},
         postgres::{Conninfo, Login, Look, Password, Postgres, State},
     },
@@ -24,11 +29,13 @@ use crate::{
 const CREDENTIAL_BYTES_MAX: u64 = 4_096;
 /// For the look that follows something that was done.
 const LOOK_AFTER: Duration = Duration::from_secs(2);
+/// For the look at a container beside a check. Docker answers in milliseconds; one that hangs holds up no check.
+const REMEMBER_WITHIN: Duration = Duration::from_millis(200);
 
 /// Speaks to PostgreSQL, HAProxy and the network.
 #[derive(Debug)]
 pub struct RealExecutors {
-    docker_socket: Option<PathBuf>,
+    containers: Containers,
     /// Where credentials lie, by their names; the first folder that has one counts.
     credentials: Vec<PathBuf>,
     runner: Runner,
@@ -38,7 +45,16 @@ impl RealExecutors {
     /// With Docker at `docker_socket` (default: Docker's own), and credentials in these folders.
     #[must_use]
     pub fn new(docker_socket: Option<PathBuf>, credentials: Vec<PathBuf>) -> Self {
-        Self { docker_socket, credentials, runner: Runner::new() }
+        let docker_socket = docker_socket.unwrap_or_else(|| DOCKER_SOCKET_DEFAULT.into());
+        Self { containers: Containers::new(docker_socket), credentials, runner: Runner::new() }
+    }
+
+    /// Notes in `folder` where the processes of containers are, so that an agent that starts while Docker is down can
+    /// end them too. It should be gone after a reboot.
+    #[must_use]
+    pub fn containers_noted_in(mut self, folder: PathBuf) -> Self {
+        self.containers = self.containers.noted_in(folder);
+        self
     }
 
     fn password(&self, name: &Credential) -> Result<Password, ExecError> {
@@ -55,12 +71,22 @@ impl RealExecutors {
 
     fn postgres(&self, writer: &Writer) -> Result<Postgres, ExecError> {
         let password = writer.login.password.as_ref().map(|name| self.password(name)).transpose()?;
-        Ok(Postgres::of_writer(writer, password, self.docker_socket.clone()))
+        Ok(Postgres::of_writer(writer, password, &self.containers))
     }
 
     /// For stopping: a password that is missing keeps nobody from killing.
     fn postgres_to_stop(&self, writer: &Writer) -> Postgres {
-        self.postgres(writer).unwrap_or_else(|_| Postgres::of_writer(writer, None, self.docker_socket.clone()))
+        self.postgres(writer).unwrap_or_else(|_| Postgres::of_writer(writer, None, &self.containers))
+    }
+
+    /// Looks where the processes of a writer's container are while Docker can tell: a fence may come when it cannot.
+    async fn remember(&self, probe: &Probe) {
+        if let Probe::Postgres { writer, .. } = probe
+            && let RunBy::Container { name } = &writer.run_by
+        {
+            // What fails here fails again, and is said, when it is needed.
+            drop(self.containers.get(name).look(Until::after(REMEMBER_WITHIN)).await);
+        }
     }
 
     fn login(&self, writer: &Writer) -> Result<Login, ExecError> {
@@ -181,7 +207,7 @@ impl Executors for RealExecutors {
                 Err(e) => return Probed::CouldNotRun { text: e.0 },
             },
         };
-        let outcome = self.runner.run(&check, timeout).await;
+        let (outcome, ()) = tokio::join!(self.runner.run(&check, timeout), self.remember(probe));
         let text = outcome.to_string();
         match outcome {
             Outcome::Ok { evidence } => Probed::Ok { text, seen: seen_of(&evidence) },

@@ -167,16 +167,21 @@ impl Postgres {
     /// Asks the postmaster itself for a fast shutdown, and waits until all are gone, or it alone is.
     async fn stop_fast(&self, scope: &Scope, until: Until) {
         let waited = async {
-            if self.container.is_none() {
-                let alive = processes::list(scope).await?;
-                let Some(postmaster) = self.postmaster(&alive).cloned() else {
-                    // Nobody can tell the backends to end.
-                    return Ok(());
-                };
-                processes::signal(&postmaster, Signal::INT)?;
-                return processes::wait_until(scope, |left| !left.contains(&postmaster)).await;
+            let alive = processes::list(scope).await?;
+            if let Some(container) = &self.container {
+                // Docker may be down. Its word and ours are the same signal, and getting it twice is harmless.
+                let first = container.known().first;
+                if let Some(first) = alive.iter().find(|process| process.pid == first) {
+                    processes::signal(first, Signal::INT)?;
+                }
+                return processes::wait_until(scope, <[_]>::is_empty).await;
             }
-            processes::wait_until(scope, <[_]>::is_empty).await
+            let Some(postmaster) = self.postmaster(&alive).cloned() else {
+                // Nobody can tell the backends to end.
+                return Ok(());
+            };
+            processes::signal(&postmaster, Signal::INT)?;
+            processes::wait_until(scope, |left| !left.contains(&postmaster)).await
         };
         // Whatever came of it, the killing that follows looks for itself.
         drop(until.limit(waited).await);

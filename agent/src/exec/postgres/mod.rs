@@ -30,7 +30,7 @@ pub use sql::{Login, Password, SqlError};
 
 use super::{
     child::ChildError,
-    container::{Container, ContainerError, DOCKER_SOCKET_DEFAULT},
+    container::{Container, ContainerError, Containers, DOCKER_SOCKET_DEFAULT},
     processes::ProcessesError,
 };
 
@@ -126,9 +126,10 @@ impl Postgres {
         Self { run_by, data_dir: data_dir.into(), login, container }
     }
 
-    /// The writer of a spec, with the password that its credential holds.
+    /// The writer of a spec, with the password that its credential holds. Its container, when it has one, is one of
+    /// `containers`, which remember where it is.
     #[must_use]
-    pub fn of_writer(writer: &Writer, password: Option<Password>, docker_socket: Option<PathBuf>) -> Self {
+    pub fn of_writer(writer: &Writer, password: Option<Password>, containers: &Containers) -> Self {
         let login = Login {
             socket: writer.login.socket.clone(),
             address: writer.login.address.clone(),
@@ -137,7 +138,11 @@ impl Postgres {
             database: writer.login.database.clone(),
             password,
         };
-        Self::new(writer.run_by.clone(), &writer.data_dir, login, docker_socket)
+        let container = match &writer.run_by {
+            RunBy::Container { name } => Some(containers.get(name)),
+            RunBy::Systemd { .. } | RunBy::PgCtl { .. } => None,
+        };
+        Self { run_by: writer.run_by.clone(), data_dir: writer.data_dir.clone(), login, container }
     }
 
     /// How it is logged in to.

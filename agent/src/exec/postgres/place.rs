@@ -1,6 +1,10 @@
 //! Where this PostgreSQL lives on the host: its processes, its files, its port.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use holdfast_types::spec::RunBy;
 
@@ -8,7 +12,7 @@ use super::{Postgres, PostgresError};
 use crate::exec::{
     Until, cgroup,
     child::Run,
-    container::{ContainerError, Seen},
+    container::{Container, ContainerError, Seen},
     processes::{self, Process, Scope},
 };
 
@@ -39,16 +43,15 @@ impl Postgres {
                 Ok(Scope { data_dir, cgroups })
             }
             (RunBy::Container { .. }, Some(container)) => match container.look(until).await {
-                Ok(Seen::Running { cgroups, .. }) => Ok(Scope { data_dir: None, cgroups }),
-                // What it left behind, should Docker have lost sight of it.
-                Ok(Seen::Stopped | Seen::Absent) => {
-                    Ok(Scope { data_dir: None, cgroups: container.cgroups_last_seen() })
-                }
+                // Where it was and what it works in count too: Docker may have lost sight of some of it.
+                Ok(Seen::Running { .. } | Seen::Stopped | Seen::Absent) => Ok(self.scope_known(container)),
                 Err(e) => {
-                    let cgroups = container.cgroups_last_seen();
-                    let docker_is_down = matches!(e, ContainerError::Docker { .. } | ContainerError::TimedOut { .. });
-                    if docker_is_down && !cgroups.is_empty() {
-                        return Ok(Scope { data_dir: None, cgroups });
+                    if matches!(e, ContainerError::Docker { .. } | ContainerError::TimedOut { .. }) {
+                        self.find_by_socket(container, until).await;
+                        let scope = self.scope_known(container);
+                        if scope != Scope::default() {
+                            return Ok(scope);
+                        }
                     }
                     Err(e.into())
                 }
@@ -57,10 +60,35 @@ impl Postgres {
         }
     }
 
+    /// Finds a container by who listens at the database's socket, which the kernel tells without Docker. What is known
+    /// may be old: the container may have been made anew since.
+    async fn find_by_socket(&self, container: &Container, until: Until) {
+        let Some(path) = self.socket() else { return };
+        let Ok(Ok(stream)) = until.limit(tokio::net::UnixStream::connect(path)).await else { return };
+        if let Some(pid) = stream.peer_cred().ok().and_then(|peer| peer.pid())
+            && let Ok(cgroups) = cgroup::dirs_of(pid)
+        {
+            container.found(pid, cgroups);
+        }
+    }
+
+    /// What a container's processes are told by, by what is known of it.
+    fn scope_known(&self, container: &Container) -> Scope {
+        let known = container.known();
+        Scope { data_dir: known.on_host(&self.data_dir), cgroups: known.cgroups }
+    }
+
     /// Its live PostgreSQL processes, whoever else works in its data directory left out.
     pub(super) async fn alive(&self, until: Until) -> Result<Vec<Process>, PostgresError> {
         if self.container.is_some() {
-            return Ok(processes::list(&self.scope(until).await?).await?);
+            let Scope { data_dir, cgroups } = self.scope(until).await?;
+            let mut all = processes::list(&Scope { data_dir, cgroups: Vec::new() }).await?;
+            all.retain(is_postgres);
+            // Whatever runs in the container is its own.
+            all.extend(processes::list(&Scope { data_dir: None, cgroups }).await?);
+            all.sort();
+            all.dedup();
+            return Ok(all);
         }
         // The working directory tells them all, and asking systemd for more costs a process each time.
         let scope = Scope { data_dir: Some(self.data_dir.clone()), cgroups: Vec::new() };
@@ -69,16 +97,23 @@ impl Postgres {
 
     /// Whether its data directory holds a file of this name.
     pub(super) async fn has_file(&self, name: &str, until: Until) -> Result<bool, PostgresError> {
-        let path = self.data_dir.join(name);
         if let Some(container) = &self.container {
-            return Ok(container.has_file(&path, until).await?);
+            let docker_is_down = match container.has_file(&self.data_dir.join(name), until).await {
+                Ok(there) => return Ok(there),
+                Err(e @ (ContainerError::Docker { .. } | ContainerError::TimedOut { .. })) => e,
+                Err(
+                    e
+                    @ (ContainerError::Refused { .. } | ContainerError::Cgroup { .. } | ContainerError::Shared { .. }),
+                ) => {
+                    return Err(e.into());
+                }
+            };
+            return match container.known().on_host(&self.data_dir) {
+                Some(data_dir) => has_file(&data_dir, name),
+                None => Err(docker_is_down.into()),
+            };
         }
-        match fs::symlink_metadata(&path) {
-            Ok(_) => Ok(true),
-            // A missing file in a directory that is there, as opposed to a disk that is not mounted.
-            Err(e) if e.kind() == io::ErrorKind::NotFound && self.data_dir.is_dir() => Ok(false),
-            Err(source) => Err(PostgresError::DataDir { path, source }),
-        }
+        has_file(&self.data_dir, name)
     }
 
     /// The postmaster among `alive`, if its own file names one of them.
@@ -99,14 +134,16 @@ impl Postgres {
         }
     }
 
+    /// The unix socket it is reached at, when it is.
+    fn socket(&self) -> Option<PathBuf> {
+        self.login.socket.as_ref().map(|dir| dir.join(format!(".s.PGSQL.{}", self.login.port)))
+    }
+
     /// Whether its port refuses connections: nobody listens there.
     pub(super) async fn refuses(&self, until: Until) -> bool {
         let connected = async {
-            match &self.login.socket {
-                Some(dir) => {
-                    let path: PathBuf = dir.join(format!(".s.PGSQL.{}", self.login.port));
-                    tokio::net::UnixStream::connect(path).await.map(drop)
-                }
+            match self.socket() {
+                Some(path) => tokio::net::UnixStream::connect(path).await.map(drop),
                 None => tokio::net::TcpStream::connect((self.login.host(), self.login.port)).await.map(drop),
             }
         };
@@ -114,6 +151,17 @@ impl Postgres {
             Ok(Err(e)) => matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound),
             Ok(Ok(())) | Err(_) => false,
         }
+    }
+}
+
+/// Whether a data directory of the host holds a file of this name.
+fn has_file(data_dir: &Path, name: &str) -> Result<bool, PostgresError> {
+    let path = data_dir.join(name);
+    match fs::symlink_metadata(&path) {
+        Ok(_) => Ok(true),
+        // A missing file in a directory that is there, as opposed to a disk that is not mounted.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && data_dir.is_dir() => Ok(false),
+        Err(source) => Err(PostgresError::DataDir { path, source }),
     }
 }
 
