@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    FencedBy, Mode, Of, Place, PostgresExpect,
+    FencedBy, Mode, Of, Place, PostgresExpect, RunBy,
     read::{CheckDraft, Draft, FailoverDraft, KindDraft, ProxyDraft, RegionDraft, SLOT_BYTES_MAX, WriterDraft},
     suggest,
     values::one_of,
@@ -75,10 +75,17 @@ fn nothing_shared(writers: &[WriterDraft], regions: &[RegionDraft], notes: &mut 
     let mut told = BTreeSet::new();
     for writer in writers {
         let Some(on) = &writer.on else { continue };
+        // Programs and their user are shared by many, and a directory inside a container is nobody else's.
+        let (own_dir, run_by) = match writer.run_by.as_ref().map(|run_by| (&run_by.is, &run_by.spot)) {
+            Some((RunBy::Systemd { unit }, spot)) => (false, Some((format!("unit {unit}"), spot))),
+            Some((RunBy::Container { name }, spot)) => (true, Some((format!("container {name}"), spot))),
+            Some((RunBy::PgCtl { .. }, _)) | None => (false, None),
+        };
+        let dir = writer.data_dir.as_ref().filter(|_| !own_dir);
         let parts = [
             writer.port.as_ref().map(|port| (format!("port {}", port.is), &port.spot)),
-            writer.data_dir.as_ref().map(|dir| (format!("directory {}", dir.is.display()), &dir.spot)),
-            writer.run_by.as_ref().map(|run_by| (format!("{:?}", run_by.is), &run_by.spot)),
+            dir.map(|dir| (format!("directory {}", dir.is.display()), &dir.spot)),
+            run_by,
         ];
         for (region, (part, spot)) in regions.iter().flat_map(|r| parts.iter().flatten().map(move |p| (r, p))) {
             let first = region.roles.get(&on.is).and_then(|hosts| hosts.first());

@@ -56,6 +56,30 @@ fn two_writers_on_one_host_share_nothing() {
 }
 
 #[test]
+fn writers_of_one_host_may_share_programs_and_what_a_directory_is_called_in_a_container() {
+    let second = |run_by: &str, data_dir: &str| {
+        format!(
+            "writers:\n  other:\n    kind: postgres\n    on: db\n    run_by: {run_by}\n    data_dir: {data_dir}\n    port: 5532\n    \
+             login: {{socket: /var/run/other, user: holdfast}}\n    replication: {{mode: sync, user: replicator}}\n"
+        )
+    };
+    let unit = "run_by: {systemd: postgresql@15-main.service}";
+    let pg_ctl = "{pg_ctl: {bin: /usr/lib/postgresql/15/bin, user: postgres}}";
+    let both_by = |run_by: &str, other: &str, data_dir: &str| {
+        let text = changed("writers:\n", &second(other, data_dir));
+        problems(&text.replacen(
+            &format!("    {unit}\n    data_dir: /var/lib/postgresql/15/main\n"),
+            &format!("    run_by: {run_by}\n    data_dir: /var/lib/postgresql/15/main\n"),
+            1,
+        ))
+    };
+    assert_eq!(both_by(pg_ctl, pg_ctl, "/srv/other"), Vec::<String>::new());
+    assert_eq!(both_by("{container: a}", "{container: b}", "/var/lib/postgresql/15/main"), Vec::<String>::new());
+    assert_eq!(both_by(pg_ctl, pg_ctl, "/var/lib/postgresql/15/main").len(), 1, "one directory of the host");
+    assert_eq!(both_by("{container: a}", "{container: a}", "/srv/other").len(), 1, "one container");
+}
+
+#[test]
 fn ten_problems_are_all_told_at_once() {
     let text = GOOD
         .replace("app: shop", "app: Shop")
