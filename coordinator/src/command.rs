@@ -140,7 +140,8 @@ async fn run_service(file: &Path, clock: SharedClock, faults: Arc<dyn Faults>) -
     let ca = Ca::load(&paths.ca)?;
     let identity = Material::load_dir(&paths.identity)?;
     let db = Db::open(&paths.database, MIGRATIONS)?;
-    let accept = TcpAccept::bind(&config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let accept =
+        TcpAccept::bind(&config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let cancel = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;

@@ -119,7 +119,8 @@ impl Decider {
         // What is assigned there already asks no gate: nobody else may write, whatever is seen.
         if plan.from_region == plan.to_region {
             let notes = vec![format!("{} is assigned to {} already; this finishes its failover", name, plan.to_region)];
-            let operation = if dry_run { None } else { Some(self.start(&app, plan.clone(), by).await.map_err(|e| e.status())?) };
+            let operation =
+                if dry_run { None } else { Some(self.start(&app, plan.clone(), by).await.map_err(|e| e.status())?) };
             return Ok(Decided { operation, plan, notes });
         }
         let Some(answer) = self.ask(&app, AskedBy::Operator { to }) else {
@@ -152,7 +153,8 @@ impl Decider {
                 let reason = self
                     .watch
                     .read(name, |r| {
-                        r.regions().get(app.active())
+                        r.regions()
+                            .get(app.active())
                             .and_then(|r| r.last.as_ref())
                             .and_then(|(_, v)| v.reasons.first())
                             .map(|f| f.text.clone())
@@ -191,11 +193,8 @@ impl Decider {
             let ago = i64::try_from(self.clock.boot().since(at).as_millis()).unwrap_or(0);
             plan.last_served_at = self.clock.wall().unix_millis() - ago;
         }
-        let change = StartOperation {
-            operation: Some(plan),
-            generation: app.record.generation,
-            revision: app.record.revision,
-        };
+        let change =
+            StartOperation { operation: Some(plan), generation: app.record.generation, revision: app.record.revision };
         let committed = self.replica.propose(by, Kind::StartOperation(change)).await?;
         Ok(OperationId(committed.number))
     }
@@ -216,12 +215,7 @@ fn closed(answer: &GateAnswer) -> Option<Status> {
             let marks: Vec<String> =
                 lines.iter().map(|l| format!("{} {}", l.condition, if l.holds { "✔" } else { "✘" })).collect();
             told.push(refusal::line("gate", marks.join("  ")));
-            Some(refusal::to_status(
-                reason.unwrap_or(Reason::NotPromotable),
-                headline.clone(),
-                told,
-                next.clone(),
-            ))
+            Some(refusal::to_status(reason.unwrap_or(Reason::NotPromotable), headline.clone(), told, next.clone()))
         }
         GateAnswer::Open { .. } | GateAnswer::Alert { .. } => None,
     }

@@ -89,11 +89,8 @@ impl Promotable {
             return;
         }
         let now = self.clock.boot();
-        let patience = app
-            .spec
-            .failover
-            .as_ref()
-            .map_or(ABSENT_MIN, |f| (f.interval * ABSENT_INTERVALS).max(ABSENT_MIN));
+        let patience =
+            app.spec.failover.as_ref().map_or(ABSENT_MIN, |f| (f.interval * ABSENT_INTERVALS).max(ABSENT_MIN));
         let mut wanted: Vec<String> = Vec::new();
         for (region, follows) in follows {
             let is = app.record.promotable.iter().any(|p| p == region.as_str());
@@ -121,7 +118,9 @@ impl Promotable {
         }
         let change = SetRouted { app: name.to_string(), generation: app.record.generation };
         match self.replica.propose(COORDINATOR, Kind::SetRouted(change)).await {
-            Ok(_) => tracing::info!(app = %name, region = %app.active(), "writes are taken there again: its proxies open"),
+            Ok(_) => {
+                tracing::info!(app = %name, region = %app.active(), "writes are taken there again: its proxies open")
+            }
             Err(e) => tracing::debug!(app = %name, error = %e, "the proxies are not opened"),
         }
     }
@@ -179,8 +178,9 @@ fn follows(rounds: &Rounds, app: &App, region: &RegionName, now: BootInstant) ->
     let fresh_for = rounds.pacing().interval + verdict::SILENCE_SLACK;
     !app.spec.writers.is_empty()
         && app.spec.writers.keys().all(|writer| {
-            rounds.sights().database(region, writer).is_some_and(|sight| {
-                now.since(sight.at) <= fresh_for && sight.seen.in_recovery && sight.seen.streaming
-            })
+            rounds
+                .sights()
+                .database(region, writer)
+                .is_some_and(|sight| now.since(sight.at) <= fresh_for && sight.seen.in_recovery && sight.seen.streaming)
         })
 }

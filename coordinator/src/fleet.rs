@@ -302,7 +302,12 @@ impl Fleet {
     }
 
     /// Asks hosts to look at a spec; answers arrive on the channel until `end_look`.
-    pub fn begin_look(&self, hosts: &BTreeSet<HostName>, app: &AppName, spec_yaml: &str) -> (u64, mpsc::Receiver<(HostName, v1::LookReply)>) {
+    pub fn begin_look(
+        &self,
+        hosts: &BTreeSet<HostName>,
+        app: &AppName,
+        spec_yaml: &str,
+    ) -> (u64, mpsc::Receiver<(HostName, v1::LookReply)>) {
         let (tx, rx) = mpsc::channel(hosts.len().max(1));
         let number = {
             let mut inner = self.lock();

@@ -206,12 +206,12 @@ impl Issuer {
 
     /// Enrols a host that shows a join token.
     async fn enrol_host(&self, request: &v1::EnrolRequest) -> Result<v1::EnrolReply, IssueError> {
-        let refused = |reason, what: String| {
-            IssueError::Propose(ProposeError::Refused(Refused { reason, what }))
-        };
+        let refused = |reason, what: String| IssueError::Propose(ProposeError::Refused(Refused { reason, what }));
         let token: JoinToken = request.token.parse().map_err(|e| refused(Reason::BadToken, format!("{e}")))?;
-        let host: HostName =
-            request.host.parse().map_err(|e: holdfast_types::ids::BadName| refused(Reason::BadRequest, e.to_string()))?;
+        let host: HostName = request
+            .host
+            .parse()
+            .map_err(|e: holdfast_types::ids::BadName| refused(Reason::BadRequest, e.to_string()))?;
         let change = Enrol {
             token: token.id(),
             secret_hash: token.secret_hash(),
@@ -251,7 +251,12 @@ impl v1::enrol_server::Enrol for Issuer {
         let peer = request.extensions().get::<Arc<Peer>>().cloned();
         // The one call that an expired certificate may make, too.
         let Some(identity) = peer.and_then(|p| p.identity.clone()) else {
-            return Err(to_status(Reason::NotPermitted, "a renewal needs the certificate that it renews", vec![], vec![]));
+            return Err(to_status(
+                Reason::NotPermitted,
+                "a renewal needs the certificate that it renews",
+                vec![],
+                vec![],
+            ));
         };
         let lifetime = match identity.bearer {
             Bearer::Agent { .. } => AGENT_LIFETIME,
@@ -259,8 +264,8 @@ impl v1::enrol_server::Enrol for Issuer {
             Bearer::Operator { .. } => OPERATOR_LIFETIME,
         };
         let csr = &request.get_ref().csr;
-        let old = parse_serial(&identity.serial)
-            .ok_or_else(|| Status::internal("a serial that was not given out here"))?;
+        let old =
+            parse_serial(&identity.serial).ok_or_else(|| Status::internal("a serial that was not given out here"))?;
         let issued = async {
             self.sign(csr, &identity.bearer, u64::MAX, Duration::from_secs(1))?;
             let serial = self.next_serial(&identity.bearer, lifetime, old).await?;

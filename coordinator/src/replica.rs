@@ -24,11 +24,8 @@ impl Machine for State {
 
     fn apply(&mut self, index: u64, change: &[u8]) -> Result<consensus::Applied, UnknownChange> {
         let applied = self.apply_bytes(LogIndex(index), change).map_err(|e| UnknownChange(e.to_string()))?;
-        let rows = applied
-            .rows
-            .into_iter()
-            .map(|row| consensus::RowChange { key: row.key, value: row.value })
-            .collect();
+        let rows =
+            applied.rows.into_iter().map(|row| consensus::RowChange { key: row.key, value: row.value }).collect();
         Ok(consensus::Applied { rows, outcome: applied.outcome.encode() })
     }
 }
@@ -62,12 +59,7 @@ impl ProposeError {
 /// The status of a call that only a leader with a quorum can answer.
 #[must_use]
 pub fn no_leader(error: &ConsensusError) -> Status {
-    holdfast_shared::refusal::to_status(
-        Reason::NoLeader,
-        error.to_string(),
-        vec![],
-        vec!["holdfast status".to_owned()],
-    )
+    holdfast_shared::refusal::to_status(Reason::NoLeader, error.to_string(), vec![], vec!["holdfast status".to_owned()])
 }
 
 /// A committed change: where it stands in the log and the number it gave out.

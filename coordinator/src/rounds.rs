@@ -212,10 +212,10 @@ impl Watch {
         };
         !holders.is_empty()
             && holders.iter().all(|host| {
-                let said = self.fleet.lease(app, host).is_some_and(|l| {
-                    l.view.fenced >= generation
-                        && matches!(l.view.state(), v1::LeaseState::Fenced)
-                });
+                let said = self
+                    .fleet
+                    .lease(app, host)
+                    .is_some_and(|l| l.view.fenced >= generation && matches!(l.view.state(), v1::LeaseState::Fenced));
                 said || self.fleet.heard(host).is_some_and(|at| now.since(at) > over_after)
             })
     }

@@ -88,24 +88,16 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
     let decider = Decider::new(replica.clone(), watch.clone(), clock.clone());
     let tasks = TaskTracker::new();
     let crl = {
-        let revoked: Vec<u64> = replica.read(|s| {
-            s.certificates().iter().filter(|(_, c)| c.revoked_at != 0).map(|(serial, _)| *serial).collect()
-        });
+        let revoked: Vec<u64> = replica
+            .read(|s| s.certificates().iter().filter(|(_, c)| c.revoked_at != 0).map(|(serial, _)| *serial).collect());
         let number = replica.read(|s| s.cluster().crl_number);
         ca.crl(number, &revoked, clock.wall())?
     };
     let mut material = identity;
     material.crls = vec![crl];
     let hot = HotTls::new(&material, clock.clone())?;
-    let issuer = Issuer::new(
-        Arc::new(ca),
-        own.cluster.clone(),
-        replica.clone(),
-        clock.clone(),
-        node,
-        identity_folder,
-        material,
-    );
+    let issuer =
+        Issuer::new(Arc::new(ca), own.cluster.clone(), replica.clone(), clock.clone(), node, identity_folder, material);
     tracing::info!(cluster = %own.cluster, node, serial = ?parse_serial(&own.serial), address = %address, "coordinator starts");
 
     let sessions = Sessions {

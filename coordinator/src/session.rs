@@ -144,9 +144,8 @@ impl Sessions {
             Some(live) if live.instance != hello.instance => {
                 let known = self.replica.read(|s| s.hosts().get(&caller.host).map_or(0, |h| h.starts));
                 // A later start under the same name is a restart: the old session just has not noticed yet.
-                (hello.starts <= known).then(|| {
-                    format!("two agents use its name at once, from {} and {}", live.address, caller.address)
-                })
+                (hello.starts <= known)
+                    .then(|| format!("two agents use its name at once, from {} and {}", live.address, caller.address))
             }
             Some(_) | None => None,
         };

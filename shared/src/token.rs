@@ -82,7 +82,8 @@ impl FromStr for JoinToken {
 
     fn from_str(text: &str) -> Result<Self, BadToken> {
         let mut parts = text.trim().split('.');
-        let (Some(PREFIX), Some(region), Some(letters), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(PREFIX), Some(region), Some(letters), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(BadToken("expected hf1.REGION.LETTERS"));
         };

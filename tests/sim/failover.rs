@@ -48,7 +48,10 @@ fn a_cut_region_is_fenced_before_the_other_is_promoted_for_every_seed() -> Resul
 
 #[test]
 fn one_seed_gives_one_trace() -> Result<()> {
-    ensure!(cfg!(tokio_unstable), "built without the flags of .cargo/config.toml: RUSTFLAGS in the environment replaces them");
+    ensure!(
+        cfg!(tokio_unstable),
+        "built without the flags of .cargo/config.toml: RUSTFLAGS in the environment replaces them"
+    );
     let (one, two) = (run(7)?, run(7)?);
     let differs = one.iter().zip(&two).find(|(a, b)| a != b);
     ensure!(one.len() == two.len() && differs.is_none(), "{differs:?} of {} and {} lines", one.len(), two.len());

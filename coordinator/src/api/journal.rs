@@ -40,7 +40,8 @@ pub(super) fn operation(number: OperationId, op: &Operation, app: Option<&App>) 
 
 /// From the last write that was seen in the region it left to the end of a verification that went well.
 fn rto_measured(op: &Operation) -> Option<prost_types::Duration> {
-    let verified = op.steps.iter().rfind(|s| matches!(s.action, Some(Action::Verify(_))) && s.at() == StepState::Done)?;
+    let verified =
+        op.steps.iter().rfind(|s| matches!(s.action, Some(Action::Verify(_))) && s.at() == StepState::Done)?;
     let millis = u64::try_from(verified.ended_at.checked_sub(op.last_served_at)?).ok()?;
     (op.last_served_at > 0).then(|| std::time::Duration::from_millis(millis).try_into().ok()).flatten()
 }

@@ -85,9 +85,7 @@ impl Engine {
         let mut runners: JoinSet<OperationId> = JoinSet::new();
         let mut running: BTreeMap<OperationId, ()> = BTreeMap::new();
         loop {
-            let open: Vec<OperationId> = self.replica.read(|s| {
-                s.apps().values().filter_map(App::operation).collect()
-            });
+            let open: Vec<OperationId> = self.replica.read(|s| s.apps().values().filter_map(App::operation).collect());
             for number in open {
                 if running.insert(number, ()).is_none() {
                     let (engine, cancel) = (self.clone(), cancel.child_token());

@@ -36,7 +36,8 @@ impl Engine {
                 let hosts = cut.candidates.iter().flat_map(|c| &c.hosts);
                 // A lone candidate is waited for; of several, whoever is there.
                 let parts = parts(hosts, body, cut.candidates.len() == 1);
-                let answers = self.dispatch(number, op, step, app.record.generation, &parts, self.clock.boot() + within).await;
+                let answers =
+                    self.dispatch(number, op, step, app.record.generation, &parts, self.clock.boot() + within).await;
                 // The choice that follows takes only whom it knows to be cut; one is enough.
                 some(&answers, "has stopped receiving")
             }
@@ -52,12 +53,14 @@ impl Engine {
             Some(Action::Generation(to)) => self.next_generation(number, op, app, &to.region).await,
             Some(Action::Promote(_)) => {
                 let parts = self.active_parts(app, || v1::command::Body::Promote(v1::Promote {}));
-                let answers = self.dispatch(number, op, step, app.record.generation, &parts, self.clock.boot() + within).await;
+                let answers =
+                    self.dispatch(number, op, step, app.record.generation, &parts, self.clock.boot() + within).await;
                 all(&answers)
             }
             Some(Action::Start(_)) => {
                 let parts = self.active_parts(app, || v1::command::Body::Start(v1::Start {}));
-                let answers = self.dispatch(number, op, step, app.record.generation, &parts, self.clock.boot() + within).await;
+                let answers =
+                    self.dispatch(number, op, step, app.record.generation, &parts, self.clock.boot() + within).await;
                 all(&answers)
             }
             Some(Action::Route(route)) => {
@@ -76,7 +79,8 @@ impl Engine {
                         })
                     })
                     .collect();
-                let answers = self.dispatch(number, op, step, app.record.generation, &parts, self.clock.boot() + within).await;
+                let answers =
+                    self.dispatch(number, op, step, app.record.generation, &parts, self.clock.boot() + within).await;
                 required(&answers, &parts)
             }
             Some(Action::Verify(_)) => {
@@ -87,10 +91,13 @@ impl Engine {
                         parts.push(Part { host, body: body(), required: true });
                     }
                 }
-                let answers = self.dispatch(number, op, step, app.record.generation, &parts, self.clock.boot() + within).await;
+                let answers =
+                    self.dispatch(number, op, step, app.record.generation, &parts, self.clock.boot() + within).await;
                 all(&answers)
             }
-            Some(Action::Reconnect(reconnect)) => self.reconnect(number, op, app, step, reconnect.cut_step, within).await,
+            Some(Action::Reconnect(reconnect)) => {
+                self.reconnect(number, op, app, step, reconnect.cut_step, within).await
+            }
             Some(Action::EndHold(_)) => {
                 let active = app.active().clone();
                 self.commit(Kind::EndHold(of), |n| Ended::well(format!("{active} goes on as generation {n}"))).await
@@ -162,7 +169,8 @@ impl Engine {
         } else {
             let missing = answers.missing.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
             let waited = self.clock.boot().since(hold_applied);
-            let how = if over <= hold_applied { "no wait was left".to_owned() } else { format!("waited {}", span(waited)) };
+            let how =
+                if over <= hold_applied { "no wait was left".to_owned() } else { format!("waited {}", span(waited)) };
             format!("{missing} does not answer; its last lease and fence are over ({how})")
         };
         let of = OfOperation { operation: number.0, generation: generation.0 };
@@ -196,7 +204,9 @@ impl Engine {
         let Some(cut) = op.steps.get(cut_step as usize) else {
             return Ended::badly("the plan names a step that it does not have");
         };
-        let Some(Action::Cut(action)) = &cut.action else { return Ended::badly("the plan takes back a step that is no cut") };
+        let Some(Action::Cut(action)) = &cut.action else {
+            return Ended::badly("the plan takes back a step that is no cut");
+        };
         let parts: Vec<Part> = action
             .candidates
             .iter()

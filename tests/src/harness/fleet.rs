@@ -25,13 +25,16 @@ use super::{
     postgres::PgNode,
     process::{Output, Process, Program},
 };
-use crate::workload::{Ledger, Writer};
+use crate::workload::{self, Ledger, Writer, WriterPlan};
 
 /// The port of agents, operators and peers.
 pub const COORDINATOR_PORT: u16 = 7443;
 
 /// The client's writer in the ledger.
 pub const OUTSIDE: &str = "outside";
+
+/// The proxies' backend of the app's database.
+const PG_WRITE: &str = "pg_write";
 
 /// A short command: init, join, a question to the coordinator.
 const COMMAND_WITHIN: Duration = Duration::from_secs(30);
@@ -66,7 +69,13 @@ impl Binaries {
     /// One of the programs, on a host, without arguments.
     #[must_use]
     pub fn program(&self, name: &str, host: &Host) -> Program {
-        Program::new(self.folder.join(name)).on(host)
+        Program::new(self.path(name)).on(host)
+    }
+
+    /// The file of one of the programs.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     pub(super) fn coordinator_init(
@@ -79,7 +88,11 @@ impl Binaries {
     ) -> Program {
         let program = self.program("holdfast-coordinator", host).args(["init", "--cluster", cluster]);
         let address = address.to_string();
-        program.args(["--address", &address, "--listen", &address, "--state-dir"]).arg(state).arg("--config").arg(config)
+        program
+            .args(["--address", &address, "--listen", &address, "--state-dir"])
+            .arg(state)
+            .arg("--config")
+            .arg(config)
     }
 
     fn coordinator_run(&self, program: &str, host: &Host, config: &Path) -> Program {
@@ -92,8 +105,8 @@ impl Binaries {
         program.args(["--host", &host.name, "--config"]).arg(config)
     }
 
-    fn agent_run(&self, host: &Host, config: &Path) -> Program {
-        self.program("holdfast-agent", host).args(["run", "--config"]).arg(config)
+    fn agent_run(&self, program: &str, host: &Host, config: &Path) -> Program {
+        self.program(program, host).args(["run", "--config"]).arg(config)
     }
 }
 
@@ -188,14 +201,33 @@ impl Fleet {
     /// # Errors
     /// When a writer cannot be started.
     pub fn writers(&self) -> Result<(Arc<Ledger>, Vec<Writer>)> {
+        self.writers_every(workload::BETWEEN_WRITES)
+    }
+
+    /// The same with another pause between acknowledged writes.
+    ///
+    /// # Errors
+    /// When a writer cannot be started.
+    pub fn writers_every(&self, pause: Duration) -> Result<(Arc<Ledger>, Vec<Writer>)> {
         let ledger = Ledger::new();
         let proxies = [&self.east.proxy, &self.west.proxy];
-        let writers = vec![
-            Writer::outside(OUTSIDE, &self.client, proxies, 5433, &ledger)?,
-            Writer::inside(&self.east.pg, &ledger)?,
-            Writer::inside(&self.west.pg, &ledger)?,
+        let plans = [
+            WriterPlan::outside(OUTSIDE, &self.client, proxies, 5433),
+            WriterPlan::inside(&self.east.pg),
+            WriterPlan::inside(&self.west.pg),
         ];
-        Ok((ledger, writers))
+        let writers = plans.map(|plan| Writer::start(WriterPlan { pause, ..plan }, &ledger));
+        Ok((ledger, writers.into_iter().collect::<Result<_>>()?))
+    }
+
+    /// The first proxy that sends writes to another region than this one, and that region.
+    #[must_use]
+    pub fn opened_elsewhere(&self, than: &str) -> Option<(&str, String)> {
+        [&self.east, &self.west].into_iter().find_map(|region| {
+            // One that does not answer sends nothing anywhere.
+            let open = region.proxy.open_regions(PG_WRITE).ok()?.into_iter().find(|open| open != than)?;
+            Some((&*region.web.name, open))
+        })
     }
 
     /// Cuts a region's hosts off from all others. Where hosts are not kept apart, kills everything on them instead.
@@ -257,21 +289,12 @@ impl Fleet {
         Ok(file)
     }
 
-    /// Starts the coordinator, also again after a kill, with further environment variables.
+    /// Starts the coordinator, also again after a kill.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start_coordinator(
-        &mut self,
-        binaries: &Binaries,
-        program: &str,
-        config: &Path,
-        env: &[(&str, &str)],
-    ) -> Result<()> {
-        let mut run = binaries.coordinator_run(program, &self.third, config);
-        for (name, value) in env {
-            run = run.env(name, value);
-        }
+    pub fn start_coordinator(&mut self, binaries: &Binaries, program: &str, config: &Path) -> Result<()> {
+        let run = binaries.coordinator_run(program, &self.third, config);
         // The old one first: two would fight over the port and the state.
         self.coordinator = None;
         self.coordinator = Some(run.start("coordinator", &self.net.log("coordinator"))?);
@@ -298,10 +321,10 @@ impl Fleet {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start_agent(&mut self, binaries: &Binaries, host: &Host, config: &Path) -> Result<()> {
+    pub fn start_agent(&mut self, binaries: &Binaries, program: &str, host: &Host, config: &Path) -> Result<()> {
         self.agents.remove(&host.name);
         let log = self.net.log(&format!("agent-{}", host.name));
-        self.agents.insert(host.name.clone(), binaries.agent_run(host, config).start(&host.name, &log)?);
+        self.agents.insert(host.name.clone(), binaries.agent_run(program, host, config).start(&host.name, &log)?);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! A fleet under Holdfast: a coordinator in a third place, an agent on every host, one or more apps applied, and a
-//! standby that could take over.
+//! standby that could take over. What its operator asks and sees is in the file beside.
 
-use std::{fmt::Write as _, fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
@@ -10,13 +10,12 @@ use super::{
     host::Host,
     net::Net,
     process::Output,
-    time::wait_until,
 };
 
 /// Until a region is committed as promotable: sessions, a round or two, the holder's word.
-const READY_WITHIN: Duration = Duration::from_secs(40);
+pub(super) const READY_WITHIN: Duration = Duration::from_secs(40);
 /// A question to the coordinator.
-const ASK_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const ASK_WITHIN: Duration = Duration::from_secs(20);
 
 /// Timings and mode of the app.
 #[derive(Debug, Clone)]
@@ -29,12 +28,20 @@ pub struct Settings {
     pub within: &'static str,
     /// The program that runs as coordinator.
     pub coordinator: &'static str,
+    /// The program that runs as agent, on every host.
+    pub agent: &'static str,
 }
 
 impl Default for Settings {
     /// interval 1 s, recheck 1 s, 3 failures, lease 3 s: the shortest that is promised.
     fn default() -> Self {
-        Self { mode: "automatic", timings: "  preset: fast\n", within: "1s", coordinator: "holdfast-coordinator" }
+        Self {
+            mode: "automatic",
+            timings: "  preset: fast\n",
+            within: "1s",
+            coordinator: "holdfast-coordinator",
+            agent: "holdfast-agent",
+        }
     }
 }
 
@@ -129,40 +136,34 @@ impl Guarded {
     /// # Errors
     /// When it does not.
     pub fn start_coordinator(&mut self) -> Result<()> {
-        self.start_coordinator_with(&[])
+        self.launch_coordinator()?;
+        self.wait_leads()
     }
 
-    /// The same with further environment variables.
+    /// The same without waiting: it may be meant to end before it answers.
     ///
     /// # Errors
-    /// When it does not answer.
-    pub fn start_coordinator_with(&mut self, env: &[(&str, &str)]) -> Result<()> {
-        let config = self.coordinator_config.clone();
-        let program = self.settings.coordinator;
-        self.fleet.start_coordinator(&self.binaries, program, &config, env)?;
-        wait_until("the coordinator to lead", READY_WITHIN, || {
-            let out = self.holdfast(&["-o", "json", "hosts"]).map_err(|e| e.to_string())?;
-            if out.status() == Some(0) { Ok(()) } else { Err(out.stderr) }
-        })
+    /// When it cannot be started.
+    pub fn launch_coordinator(&mut self) -> Result<()> {
+        self.fleet.start_coordinator(&self.binaries, self.settings.coordinator, &self.coordinator_config)
     }
 
-    /// Runs `holdfast` beside the coordinator with the first admin's context.
+    /// Tells `faulty-coordinator` where to end itself: `after-begins STEP` or `before-ended STEP`, each once. One that is
+    /// not reached is left in the answer of [`Self::kills_left`].
     ///
     /// # Errors
-    /// When it does not end in time.
-    pub fn holdfast(&self, args: &[&str]) -> Result<Output> {
-        self.fleet.holdfast(&self.binaries, args, ASK_WITHIN)
+    /// When it cannot be written.
+    pub fn kill_coordinator_at(&self, places: &[&str]) -> Result<()> {
+        let file = self.coordinator_config.with_file_name("kills");
+        fs::write(&file, places.iter().map(|place| format!("{place}\n")).collect::<String>())?;
+        Ok(())
     }
 
-    /// Runs `holdfast … -o json` and reads what it prints.
-    ///
-    /// # Errors
-    /// When it fails or prints no JSON.
-    pub fn json(&self, args: &[&str]) -> Result<serde_json::Value> {
-        let mut all = vec!["-o", "json"];
-        all.extend(args);
-        let text = self.holdfast(&all)?.well()?;
-        serde_json::from_str(&text).with_context(|| format!("holdfast {args:?} printed {text}"))
+    /// Where `faulty-coordinator` has not ended itself yet.
+    #[must_use]
+    pub fn kills_left(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.coordinator_config.with_file_name("kills")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
     }
 
     /// A one-time token for a region.
@@ -181,16 +182,72 @@ impl Guarded {
     pub fn join_and_start(&mut self, host: &Host, token: &str) -> Result<()> {
         let config = self.agent_config(host)?;
         self.fleet.join(&self.binaries, host, token, &config)?;
-        self.fleet.start_agent(&self.binaries, host, &config)
+        self.fleet.start_agent(&self.binaries, self.settings.agent, host, &config)
     }
 
-    /// Starts an agent again, after a kill.
+    /// Starts an agent, also again after a kill.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn restart_agent(&mut self, host: &Host) -> Result<()> {
+    pub fn start_agent(&mut self, host: &Host) -> Result<()> {
         let config = self.agent_config(host)?;
-        self.fleet.start_agent(&self.binaries, host, &config)
+        self.fleet.start_agent(&self.binaries, self.settings.agent, host, &config)
+    }
+
+    /// `holdfast-agent` with these arguments on a host, as root there would call it.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn on_host(&self, host: &Host, args: &[&str]) -> Result<Output> {
+        let program = self.binaries.program("holdfast-agent", host).arg("--config").arg(self.agent_config(host)?);
+        program.args(args).run(ASK_WITHIN)
+    }
+
+    /// What a boot of the host does to the agent's files: `/run` is empty.
+    ///
+    /// # Errors
+    /// When it cannot be emptied.
+    pub fn forget_run_dir(&self, host: &Host) -> Result<()> {
+        let run = self.fleet.state(&format!("agent-{}", host.name))?.join("run");
+        fs::remove_dir_all(&run).with_context(|| run.display().to_string())?;
+        fs::create_dir_all(&run)?;
+        Ok(())
+    }
+
+    /// Starts again what was killed, as hosts do when their power is back: agents, proxies, the coordinator and databases
+    /// that are standbys. A database that was primary is started by nobody but Holdfast. Answers with a line for each.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub fn revive(&mut self) -> Result<Vec<String>> {
+        let mut notes = Vec::new();
+        if self.fleet.coordinator().is_ok_and(|c| c.ended().is_some()) {
+            self.start_coordinator()?;
+            notes.push("the coordinator runs again on eu-c1".to_owned());
+        }
+        for region in [&mut self.fleet.east, &mut self.fleet.west] {
+            if !region.proxy.runs() {
+                region.proxy.begin()?;
+                notes.push(format!("haproxy runs again on {}, every server in maintenance", region.web.name));
+            }
+            if region.pg.processes().is_empty() {
+                let (pg, host) = (&region.pg, &region.db.name);
+                notes.push(if pg.is_standby() {
+                    pg.start()?;
+                    format!("the standby on {host} runs again")
+                } else {
+                    format!("the database on {host} was primary: it is not started, only Holdfast may")
+                });
+            }
+        }
+        let agents = self.fleet.hosts().map(Clone::clone);
+        for host in agents {
+            if self.fleet.agent(&host).is_ok_and(|agent| agent.ended().is_some()) {
+                self.start_agent(&host)?;
+                notes.push(format!("the agent on {} runs again", host.name));
+            }
+        }
+        Ok(notes)
     }
 
     fn agent_config(&self, host: &Host) -> Result<PathBuf> {
@@ -212,39 +269,7 @@ impl Guarded {
     /// The app spec of this fleet.
     #[must_use]
     pub fn spec(&self) -> String {
-        let (east, west) = (&self.fleet.east, &self.fleet.west);
-        // One path for both regions, with the region's name in it: the hosts share one file system here.
-        let placed = |path: PathBuf, region: &str| path.display().to_string().replace(region, "{region}");
-        let mut spec = String::from("spec: 1\napp: smellpin\nregions:\n");
-        for region in [east, west] {
-            let _ = write!(
-                spec,
-                "  {}:\n    roles:\n      db: [{{host: {}, address: {}}}]\n      proxy: [{{host: {}, address: {}}}]\n",
-                region.name, region.db.name, region.db.address, region.web.name, region.web.address
-            );
-        }
-        let _ = write!(
-            spec,
-            "writers:\n  pg:\n    kind: postgres\n    on: db\n    run_by: {{pg_ctl: {{bin: {}, user: postgres}}}}\n    \
-             data_dir: \"{}\"\n    port: {}\n    login: {{socket: \"{}\", user: holdfast, database: postgres}}\n    \
-             replication: {{mode: async, user: replicator, slot: \"holdfast_{{region}}\"}}\n",
-            east.pg.bin().display(),
-            placed(east.pg.data_dir(), &east.name),
-            super::postgres::PORT,
-            placed(east.pg.socket_dir(), &east.name),
-        );
-        let socket = placed_socket(&east.proxy.socket(), &east.web.name);
-        let _ = write!(
-            spec,
-            "checks:\n  writes: {{kind: postgres, writer: pg, where: local, expect: accepts_writes, vital: true, timeout: 1s}}\n  \
-             follows: {{kind: postgres, writer: pg, where: local, of: standby, expect: streams, timeout: 1s}}\n  \
-             db-port: {{kind: tcp, on: db, port: 5432, where: local, from: proxy, timeout: 1s}}\n  \
-             proxy: {{kind: tcp, on: proxy, port: 5433, where: local, timeout: 1s}}\n\
-             failover:\n  mode: {}\n{}fencing: {{by: agent, within: {}}}\n\
-             traffic:\n  proxies:\n    - {{kind: haproxy, on: proxy, socket: \"{socket}\", backends: {{pg_write: pg}}}}\n",
-            self.settings.mode, self.settings.timings, self.settings.within
-        );
-        spec
+        self.spec_of(&self.app_plan())
     }
 
     /// Writes the spec to a file and applies it.
@@ -252,60 +277,7 @@ impl Guarded {
     /// # Errors
     /// When it is refused.
     pub fn apply(&mut self) -> Result<()> {
-        let text = self.spec();
-        let file = self.fleet.state("operator")?.join("smellpin.yaml");
-        fs::write(&file, text)?;
-        let path = file.to_str().context("a path that is no text")?.to_owned();
-        self.holdfast(&["apply", "-f", &path, "-y"])?.well()?;
-        Ok(())
-    }
-
-    /// Waits until all hosts have a live session.
-    ///
-    /// # Errors
-    /// When they have none in time.
-    pub fn wait_hosts(&self, count: usize) -> Result<()> {
-        wait_until(&format!("{count} hosts to be there"), READY_WITHIN, || {
-            let hosts = self.json(&["hosts"]).map_err(|e| e.to_string())?;
-            let live = hosts["hosts"].as_array().map_or(0, |all| all.iter().filter(|h| h["live"] == true).count());
-            if live >= count { Ok(()) } else { Err(hosts.to_string()) }
-        })
-    }
-
-    /// Waits until a region could take over an app, which then has leases that end.
-    ///
-    /// # Errors
-    /// When it could not in time.
-    pub fn wait_ready(&self, app: &str, standby: &str) -> Result<()> {
-        wait_until(&format!("{standby} to be able to take over {app}"), READY_WITHIN, || {
-            let out = self.holdfast(&["-o", "json", "failover", app, "--to", standby, "--dry-run"]);
-            let status = self.app_status(app).map_err(|e| e.to_string())?;
-            let lease = status["lease"]["state"].as_str().unwrap_or_default();
-            let ready = lease == "held" && status["standby_state"] == "streaming" && status["health"] == "ok";
-            if ready { Ok(()) } else { Err(format!("{status} {}", out.map(|o| o.stderr).unwrap_or_default())) }
-        })
-    }
-
-    /// One app's row of `holdfast status`.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn app_status(&self, app: &str) -> Result<serde_json::Value> {
-        let status = self.json(&["status"])?;
-        let apps = status["apps"].as_array().cloned().unwrap_or_default();
-        apps.into_iter().find(|a| a["app"] == app).with_context(|| format!("no app {app} in {status}"))
-    }
-
-    /// Waits until the app's newest operation has ended, and answers it.
-    ///
-    /// # Errors
-    /// When it does not end in time.
-    pub fn wait_operation_ended(&self, number: u64, within: Duration) -> Result<serde_json::Value> {
-        wait_until(&format!("operation {number} to end"), within, || {
-            let op = self.json(&["operations", "show", &number.to_string()]).map_err(|e| e.to_string())?;
-            let state = op["operation"]["state"].as_str().unwrap_or_default().to_owned();
-            if matches!(state.as_str(), "done" | "unwound" | "failed" | "partly") { Ok(op) } else { Err(op.to_string()) }
-        })
+        self.apply_text(super::operator::APP, &self.spec())
     }
 
     /// No program of Holdfast may have logged an error line that this test does not expect.
@@ -326,8 +298,4 @@ impl Guarded {
         ensure!(found.is_empty(), "{}", found.join("\n"));
         Ok(())
     }
-}
-
-fn placed_socket(path: &std::path::Path, host: &str) -> String {
-    path.display().to_string().replace(&format!("haproxy-{host}"), "haproxy-{region}")
 }

@@ -44,8 +44,13 @@ pub struct Backend {
 impl Backend {
     /// `pg_write` on port 5433, as in the example specs.
     pub fn postgres<'a>(nodes: impl IntoIterator<Item = &'a super::PgNode>) -> Self {
+        Self::of("pg_write", 5433, nodes)
+    }
+
+    /// A backend of another name on another port.
+    pub fn of<'a>(name: &str, port: u16, nodes: impl IntoIterator<Item = &'a super::PgNode>) -> Self {
         let servers = nodes.into_iter().map(|node| (node.region().to_owned(), node.address())).collect();
-        Self { name: "pg_write".to_owned(), port: 5433, servers }
+        Self { name: name.to_owned(), port, servers }
     }
 }
 
@@ -66,7 +71,7 @@ impl HaProxy {
     pub fn start(net: &Net, host: &Host, backends: &[Backend]) -> Result<Self> {
         let folder = net.folder().join(format!("haproxy-{}", host.name));
         fs::create_dir_all(&folder)?;
-        fs::write(folder.join("haproxy.cfg"), config(&folder.join("admin.sock"), backends)?)?;
+        fs::write(folder.join("haproxy.cfg"), config(host, &folder.join("admin.sock"), backends)?)?;
         let log = net.log(&format!("haproxy-{}", host.name));
         let mut proxy = Self { host: host.clone(), folder, log, process: None };
         proxy.begin()?;
@@ -92,6 +97,18 @@ impl HaProxy {
         Ok(())
     }
 
+    /// Adds a backend and starts again with it: every server is in maintenance then.
+    ///
+    /// # Errors
+    /// When HAProxy refuses it or does not start.
+    pub fn add(&mut self, backend: &Backend) -> Result<()> {
+        let mut text = fs::read_to_string(self.folder.join("haproxy.cfg"))?;
+        write_backend(&mut text, &self.host, backend)?;
+        fs::write(self.folder.join("haproxy.cfg"), text)?;
+        self.kill9()?;
+        self.begin()
+    }
+
     /// The host it runs on.
     #[must_use]
     pub const fn host(&self) -> &Host {
@@ -102,6 +119,12 @@ impl HaProxy {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.folder.join("admin.sock")
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.ended().is_none())
     }
 
     /// The process, while it has not been killed.
@@ -179,22 +202,32 @@ impl HaProxy {
     }
 }
 
-fn config(socket: &Path, backends: &[Backend]) -> Result<String> {
+fn config(host: &Host, socket: &Path, backends: &[Backend]) -> Result<String> {
     let mut text = format!(
         "global\n    stats socket {} mode 660 level admin\n\n\
          defaults\n    mode tcp\n    timeout connect 1s\n    timeout client 1h\n    timeout server 1h\n    retries 0\n",
         socket.display()
     );
     for backend in backends {
-        let name = &backend.name;
-        write!(
-            text,
-            "\nfrontend {name}_in\n    bind :{}\n    default_backend {name}\n\nbackend {name}\n",
-            backend.port
-        )?;
-        for (region, address) in &backend.servers {
-            writeln!(text, "    server {region} {address} disabled on-marked-down shutdown-sessions")?;
-        }
+        write_backend(&mut text, host, backend)?;
     }
     Ok(text)
+}
+
+fn write_backend(text: &mut String, host: &Host, backend: &Backend) -> Result<()> {
+    let name = &backend.name;
+    write!(
+        text,
+        "\nfrontend {name}_in\n    bind {}\n    default_backend {name}\n\nbackend {name}\n",
+        // Hosts that are loopback addresses share their ports.
+        if host.namespace.is_some() {
+            format!(":{}", backend.port)
+        } else {
+            SocketAddr::new(host.address, backend.port).to_string()
+        }
+    )?;
+    for (region, address) in &backend.servers {
+        writeln!(text, "    server {region} {address} disabled on-marked-down shutdown-sessions")?;
+    }
+    Ok(())
 }

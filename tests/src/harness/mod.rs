@@ -5,24 +5,36 @@
 //! short waits, from async code as well. Start every program through [`Program`]: one thread of the process waits for all
 //! children and for orphans, so [`std::process::Child::wait`] and tokio's processes do not work beside it.
 
+pub mod app;
+pub mod container;
+pub mod docker;
 pub mod fleet;
 pub mod guarded;
 pub mod haproxy;
 mod host;
 mod logs;
+mod members;
 pub mod net;
+pub mod operator;
 pub mod postgres;
+pub mod primaries;
 pub mod process;
 mod reaper;
 mod session;
 pub mod time;
+mod together;
 
+pub use app::AppPlan;
+pub use container::Contained;
+pub use docker::{Docker, Image};
 pub use fleet::Fleet;
 pub use guarded::{Guarded, Settings};
 pub use haproxy::HaProxy;
 pub use host::Host;
 pub use net::Net;
-pub use postgres::PgNode;
+pub use postgres::{Instance, PgNode};
+pub use primaries::{Primaries, TwoPrimaries};
 pub use process::{Ended, Output, Process, Program};
 pub use session::Session;
-pub use time::{clock, now, wait_until};
+pub use time::{clock, now, wait_asking, wait_until};
+pub use together::{Scenario, together};

@@ -8,6 +8,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::SocketAddr,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -32,7 +33,7 @@ pub const USER: &str = "postgres";
 /// The user of replication, as in the example specs.
 pub const REPLICATOR: &str = "replicator";
 
-/// The port of every database: each has a host of its own.
+/// The port of the first database of a host.
 pub const PORT: u16 = 5432;
 
 /// initdb and pg_basebackup take one to two seconds alone, many times that beside a build.
@@ -43,10 +44,30 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// The role that Holdfast needs is documented where operators read it, and tests use that very text.
 const ROLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guide/postgres-role.sql");
 
+/// Which of a host's databases: its name, which the first one does without, and its port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Instance(Option<(&'static str, u16)>);
+
+impl Instance {
+    /// A further database of the same hosts.
+    #[must_use]
+    pub const fn named(name: &'static str, port: u16) -> Self {
+        Self(Some((name, port)))
+    }
+
+    const fn port(self) -> u16 {
+        match self.0 {
+            Some((_, port)) => port,
+            None => PORT,
+        }
+    }
+}
+
 /// One database of one region.
 #[derive(Debug)]
 pub struct PgNode {
     region: String,
+    instance: Instance,
     host: Host,
     folder: PathBuf,
     log: PathBuf,
@@ -59,7 +80,15 @@ impl PgNode {
     /// # Errors
     /// When PostgreSQL is missing or does not start.
     pub fn primary(net: &Net, host: &Host, region: &str) -> Result<Self> {
-        let node = Self::place(net, host, region)?;
+        Self::primary_of(net, host, region, Instance::default())
+    }
+
+    /// The same for a further database of a host.
+    ///
+    /// # Errors
+    /// When PostgreSQL is missing or does not start.
+    pub fn primary_of(net: &Net, host: &Host, region: &str, instance: Instance) -> Result<Self> {
+        let node = Self::place(net, host, region, instance)?;
         node.tool("initdb")
             .args(["-U", USER, "-A", "trust", "--data-checksums", "-N", "-D"])
             .arg(node.data_dir())
@@ -71,18 +100,22 @@ impl PgNode {
         // database, and it must mean that one's own folder there.
         write!(
             config,
-            "\nlisten_addresses = '*'\nport = {PORT}\nunix_socket_directories = '../socket'\nwal_log_hints = on\n\
-             wal_receiver_status_interval = 1s\nmax_connections = 50\nshared_buffers = 32MB\nwal_keep_size = 256MB\n"
+            "\nlisten_addresses = '{}'\nport = {}\nunix_socket_directories = '../socket'\nwal_log_hints = on\n\
+             wal_receiver_status_interval = 1s\nmax_connections = 50\nshared_buffers = 32MB\nwal_keep_size = 256MB\n",
+            listens_on(host),
+            instance.port()
         )?;
         fs::write(data.join("postgresql.conf"), config)?;
         fs::write(
             data.join("pg_hba.conf"),
-            "local all all trust\nhost all all 10.99.0.0/24 trust\nhost all all 127.0.0.1/32 trust\n\
-             local replication all trust\nhost replication all 10.99.0.0/24 trust\n",
+            "local all all trust\nhost all all 10.99.0.0/24 trust\nhost all all 127.0.0.0/8 trust\n\
+             local replication all trust\nhost replication all 10.99.0.0/24 trust\n\
+             host replication all 127.0.0.0/8 trust\n",
         )?;
         node.start()?;
         node.roles()?;
         node.query(crate::workload::TABLE)?;
+        node.query(&crate::workload::procedure())?;
         Ok(node)
     }
 
@@ -91,27 +124,38 @@ impl PgNode {
     /// # Errors
     /// When the copy fails or the standby does not stream.
     pub fn standby(net: &Net, host: &Host, region: &str, primary: &Self, slot: &str) -> Result<Self> {
-        let node = Self::place(net, host, region)?;
-        let source = format!("host={} port={PORT} user={REPLICATOR} application_name={region}", primary.host.address);
+        let node = Self::place(net, host, region, primary.instance)?;
+        let (at, port) = (primary.host.address, primary.port());
+        let source = format!("host={at} port={port} user={REPLICATOR} application_name={region}");
         node.tool("pg_basebackup")
             .args(["-d", &source, "-R", "-X", "stream", "-C", "-S", slot, "-c", "fast", "-N", "-D"])
             .arg(node.data_dir())
             .run(MADE_WITHIN)?
             .well()?;
+        if host.namespace.is_none() {
+            let file = node.data_dir().join("postgresql.conf");
+            let copied = fs::read_to_string(&file)?;
+            fs::write(&file, copied.replace(&listens_on(&primary.host), &listens_on(host)))?;
+        }
         node.start()?;
         node.wait_streaming()?;
         Ok(node)
     }
 
-    fn place(net: &Net, host: &Host, region: &str) -> Result<Self> {
-        let folder = net.folder().join(region);
+    fn place(net: &Net, host: &Host, region: &str, instance: Instance) -> Result<Self> {
+        let (above, name) = match instance.0 {
+            Some((name, _)) => (net.folder().join(name), format!("{name}-{region}")),
+            None => (net.folder().to_owned(), region.to_owned()),
+        };
+        let folder = above.join(region);
         ensure!(!folder.exists(), "region {region} has a database already");
         fs::create_dir_all(folder.join("socket"))?;
         let node = Self {
             region: region.to_owned(),
             host: host.clone(),
             bin: preflight::postgres()?,
-            log: net.log(&format!("postgres-{region}")),
+            log: net.log(&format!("postgres-{name}")),
+            instance,
             folder,
         };
         fs::File::create(&node.log)?;
@@ -144,8 +188,8 @@ impl PgNode {
     /// `psql` as the superuser, ready for more arguments.
     #[must_use]
     pub fn psql(&self) -> Program {
-        let user = ["-X", "-q", "-U", USER, "-d", "postgres", "-p", "5432", "-h"];
-        self.tool("psql").args(user).arg(self.socket_dir())
+        let user = ["-X", "-q", "-U", USER, "-d", "postgres", "-h"];
+        self.tool("psql").args(user).arg(self.socket_dir()).args(["-p", &self.port().to_string()])
     }
 
     /// The region it serves.
@@ -163,7 +207,13 @@ impl PgNode {
     /// Where clients and the other database reach it.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        SocketAddr::new(self.host.address, PORT)
+        SocketAddr::new(self.host.address, self.port())
+    }
+
+    /// Its port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.instance.port()
     }
 
     /// The data directory.
@@ -176,6 +226,19 @@ impl PgNode {
     #[must_use]
     pub fn socket_dir(&self) -> PathBuf {
         self.folder.join("socket")
+    }
+
+    /// PostgreSQL's major version, as its folder says.
+    #[must_use]
+    pub fn major(&self) -> &str {
+        // …/15/bin
+        self.bin.iter().rev().nth(1).and_then(|part| part.to_str()).unwrap_or("?")
+    }
+
+    /// Whether its data directory is a standby's.
+    #[must_use]
+    pub fn is_standby(&self) -> bool {
+        self.data_dir().join("standby.signal").exists()
     }
 
     /// The folder with PostgreSQL's programs.
@@ -235,8 +298,8 @@ impl PgNode {
     /// # Errors
     /// When there is no session, and what `work` returns.
     pub fn with_session<T: Send>(&self, work: impl FnOnce(&mut Session) -> Result<T> + Send) -> Result<T> {
-        let socket = self.socket_dir();
-        let work = move || work(&mut Session::open(&socket, PORT)?);
+        let (socket, port) = (self.socket_dir(), self.port());
+        let work = move || work(&mut Session::open(&socket, port)?);
         thread::scope(|scope| scope.spawn(work).join())
             .map_err(|_| anyhow!("the session's thread panicked"))?
             .with_context(|| format!("database of {}", self.region))
@@ -277,16 +340,17 @@ impl PgNode {
         })
     }
 
+    /// Where its log goes.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// Every process of this database: those whose working directory is the data directory, the postmaster's children
     /// also when the postmaster is gone.
     #[must_use]
     pub fn processes(&self) -> BTreeSet<u32> {
-        let data = self.data_dir();
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-            .filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data))
-            .collect()
+        processes_in(&self.data_dir())
     }
 
     /// `kill -9` of the postmaster alone. Its backends do not notice at once, and one that is busy goes on committing.
@@ -300,6 +364,20 @@ impl PgNode {
         ensure!(self.processes().contains(&pid), "{}: postmaster {pid} is gone already", self.region);
         let pid = reaper::as_pid(pid).context("postmaster.pid")?;
         rustix::process::kill_process(pid, Signal::KILL)?;
+        Ok(())
+    }
+
+    /// Sends a signal to every process of this database.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn signal_all(&self, signal: Signal) -> Result<()> {
+        let all = self.processes();
+        ensure!(!all.is_empty(), "{} does not run", self.region);
+        all.into_iter().filter_map(reaper::as_pid).for_each(|pid| {
+            // Gone between the look and the signal.
+            let _ = rustix::process::kill_process(pid, signal);
+        });
         Ok(())
     }
 
@@ -317,6 +395,25 @@ impl PgNode {
             if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
         })
     }
+}
+
+/// Every process whose working directory is this data directory, whatever it is called where the process lives: in a
+/// container it has another name.
+#[must_use]
+pub fn processes_in(data_dir: &Path) -> BTreeSet<u32> {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let Some(wanted) = identity(data_dir) else { return BTreeSet::new() };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("cwd"))))
+        .filter(|(_, cwd)| identity(cwd) == Some(wanted))
+        .map(|(pid, _)| pid)
+        .collect()
+}
+
+/// In a namespace everywhere, which the copy of another database then takes over as it is.
+fn listens_on(host: &Host) -> String {
+    if host.namespace.is_some() { "*".to_owned() } else { host.address.to_string() }
 }
 
 impl Drop for PgNode {

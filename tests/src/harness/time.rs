@@ -9,6 +9,9 @@ use holdfast_types::BootInstant;
 /// Short enough not to blur a measured second, long enough to leave two cores to the work that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// A question by the operators' command costs a process and a TLS handshake.
+const ASK_EVERY: Duration = Duration::from_millis(150);
+
 /// The machine's clock, which stamps cuts, kills and acknowledged writes alike.
 pub fn clock() -> &'static SystemClock {
     static CLOCK: LazyLock<SystemClock> =
@@ -27,13 +30,30 @@ pub fn now() -> BootInstant {
 ///
 /// # Errors
 /// When `within` has passed; the message names `what` was waited for and what was seen last.
-pub fn wait_until<T, E: Display>(what: &str, within: Duration, mut look: impl FnMut() -> Result<T, E>) -> Result<T> {
+pub fn wait_until<T, E: Display>(what: &str, within: Duration, look: impl FnMut() -> Result<T, E>) -> Result<T> {
+    wait(what, within, LOOK_EVERY, look)
+}
+
+/// The same where each look starts a program: asked all the time, it would take the cores from those it asks about.
+///
+/// # Errors
+/// When `within` has passed; the message names `what` was waited for and what was seen last.
+pub fn wait_asking<T, E: Display>(what: &str, within: Duration, look: impl FnMut() -> Result<T, E>) -> Result<T> {
+    wait(what, within, ASK_EVERY, look)
+}
+
+fn wait<T, E: Display>(
+    what: &str,
+    within: Duration,
+    every: Duration,
+    mut look: impl FnMut() -> Result<T, E>,
+) -> Result<T> {
     let deadline = now() + within;
     loop {
         match look() {
             Ok(found) => return Ok(found),
             Err(instead) if now() >= deadline => bail!("waited {within:?} for {what}, saw instead: {instead:#}"),
-            Err(_) => thread::sleep(LOOK_EVERY),
+            Err(_) => thread::sleep(every),
         }
     }
 }

@@ -11,7 +11,10 @@ use std::{
 use async_trait::async_trait;
 use holdfast_agent::executors::{ExecError, Executors, Probed, Seen};
 use holdfast_agent_core::duties::Probe;
-use holdfast_types::{Lsn, spec::{PostgresExpect, Writer}};
+use holdfast_types::{
+    Lsn,
+    spec::{PostgresExpect, Writer},
+};
 
 use super::trace::Trace;
 

@@ -143,7 +143,12 @@ impl World {
     ///
     /// # Errors
     /// When an invariant is broken, or `within` has passed.
-    pub fn run_until(&mut self, what: &str, within: Duration, mut done: impl FnMut(&Systems, &Trace) -> bool) -> Result<()> {
+    pub fn run_until(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut done: impl FnMut(&Systems, &Trace) -> bool,
+    ) -> Result<()> {
         let until = self.sim.elapsed() + within;
         while !done(&self.systems, &self.trace) {
             ensure!(self.sim.elapsed() < until, "waited {within:?} for {what}\n{}", self.trace.lines().join("\n"));

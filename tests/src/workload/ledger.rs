@@ -4,10 +4,14 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use anyhow::Result;
 use holdfast_types::BootInstant;
 use serde::Serialize;
+
+use crate::harness::wait_until;
 
 /// A database in one of its activations. A promotion begins a new timeline, so two databases that both take writes after
 /// a promotion differ in it, whatever they call themselves.
@@ -111,5 +115,17 @@ impl Ledger {
     #[must_use]
     pub fn counters(&self, writer: &str) -> Counters {
         self.lock().counters.get(writer).cloned().unwrap_or_default()
+    }
+
+    /// Waits until a writer has so many acknowledged writes more than now.
+    ///
+    /// # Errors
+    /// When it has not in time, with its counters.
+    pub fn wait_more(&self, writer: &str, more: u64, within: Duration) -> Result<()> {
+        let enough = self.counters(writer).acknowledged + more;
+        wait_until(&format!("{enough} writes of {writer}"), within, || {
+            let counters = self.counters(writer);
+            if counters.acknowledged >= enough { Ok(()) } else { Err(format!("{counters:?}")) }
+        })
     }
 }

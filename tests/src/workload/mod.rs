@@ -1,19 +1,23 @@
 //! Writers that remember every acknowledged write, and the judgement over what they remember.
 //!
 //! A [`Writer`] runs outside all regions and goes through the proxies, or inside one and goes straight to its database,
-//! past HAProxy and past every cut. All of them stamp with one clock into one [`Ledger`]; [`check`] has the rules.
+//! past HAProxy and past every cut, as a client or as one statement that never ends. All of them stamp with one clock into one [`Ledger`]; [`check`] has the rules.
 
+mod busy;
 pub mod check;
 mod ledger;
 mod route;
+mod watched;
 mod writer;
 
 use anyhow::Result;
 
+pub use busy::procedure;
 pub use check::{Overlap, lost, overlaps, rto};
 pub use ledger::{Ack, Counters, Database, Ledger};
 pub use route::Route;
-pub use writer::{Writer, WriterPlan};
+pub use watched::Watched;
+pub use writer::{BETWEEN_WRITES, Writer, WriterPlan};
 
 use crate::harness::PgNode;
 

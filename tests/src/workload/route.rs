@@ -15,7 +15,7 @@ use crate::harness::{HaProxy, PgNode};
 
 /// Names the database that takes the write: by its cluster name where it has one (a container's data directory says
 /// nothing), else by its data directory; and its timeline as it is now, which `pg_control_checkpoint()` lags behind.
-const SAYS_WHO: &str = "coalesce(nullif(current_setting('cluster_name'), ''), current_setting('data_directory')), \
+pub(super) const SAYS_WHO: &str = "coalesce(nullif(current_setting('cluster_name'), ''), current_setting('data_directory')), \
                         pg_walfile_name(pg_current_wal_insert_lsn())";
 
 /// A way to a database.
@@ -50,7 +50,7 @@ impl Route {
     #[must_use]
     pub fn inside(node: &PgNode) -> Self {
         let name = format!("{}:socket", node.region()).into();
-        Self::Socket { name, folder: node.socket_dir(), port: crate::harness::postgres::PORT }
+        Self::Socket { name, folder: node.socket_dir(), port: node.port() }
     }
 
     /// What acknowledgements call it.
@@ -101,7 +101,7 @@ impl Connection {
     }
 }
 
-fn database(server: &str, wal_file: &str) -> Result<Database> {
+pub(super) fn database(server: &str, wal_file: &str) -> Result<Database> {
     let timeline = wal_file.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
     let timeline = timeline.with_context(|| format!("{wal_file} does not begin with a timeline"))?;
     Ok(Database { timeline, server: region_of(server).to_owned() })

@@ -33,7 +33,7 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
 const AFTER_FAILURE: Duration = Duration::from_millis(20);
 
 /// Between acknowledged writes: a region that writes without a lease is caught within this much.
-const BETWEEN_WRITES: Duration = Duration::from_millis(5);
+pub const BETWEEN_WRITES: Duration = Duration::from_millis(5);
 
 /// Who writes, from where, and which ways it tries in turn.
 #[derive(Debug, Clone)]
@@ -46,6 +46,29 @@ pub struct WriterPlan {
     pub routes: Vec<Route>,
     /// Between acknowledged writes.
     pub pause: Duration,
+}
+
+impl WriterPlan {
+    /// From `host`, through the proxies in turn.
+    pub fn outside<'a>(name: &str, host: &Host, proxies: impl IntoIterator<Item = &'a HaProxy>, port: u16) -> Self {
+        Self {
+            name: name.to_owned(),
+            namespace: host.namespace_file(),
+            routes: proxies.into_iter().map(|proxy| Route::proxy(proxy, port)).collect(),
+            pause: BETWEEN_WRITES,
+        }
+    }
+
+    /// Straight to a database.
+    #[must_use]
+    pub fn inside(node: &PgNode) -> Self {
+        Self {
+            name: format!("inside-{}", node.region()),
+            namespace: None,
+            routes: vec![Route::inside(node)],
+            pause: BETWEEN_WRITES,
+        }
+    }
 }
 
 /// A writer at work; ends when it is dropped.
@@ -68,13 +91,7 @@ impl Writer {
         port: u16,
         ledger: &Arc<Ledger>,
     ) -> Result<Self> {
-        let plan = WriterPlan {
-            name: name.to_owned(),
-            namespace: Some(host.namespace_file()),
-            routes: proxies.into_iter().map(|proxy| Route::proxy(proxy, port)).collect(),
-            pause: BETWEEN_WRITES,
-        };
-        Self::start(plan, ledger)
+        Self::start(WriterPlan::outside(name, host, proxies, port), ledger)
     }
 
     /// Inside a region: straight to its database all the time, past HAProxy and past every cut. A standby refuses it,
@@ -83,13 +100,7 @@ impl Writer {
     /// # Errors
     /// When the thread cannot be started.
     pub fn inside(node: &PgNode, ledger: &Arc<Ledger>) -> Result<Self> {
-        let plan = WriterPlan {
-            name: format!("inside-{}", node.region()),
-            namespace: None,
-            routes: vec![Route::inside(node)],
-            pause: BETWEEN_WRITES,
-        };
-        Self::start(plan, ledger)
+        Self::start(WriterPlan::inside(node), ledger)
     }
 
     /// Starts as planned.
@@ -111,6 +122,10 @@ impl Writer {
             }
         })?;
         Ok(Self { name, stop, thread: Some(thread) })
+    }
+
+    pub(super) fn of_thread(name: String, stop: CancellationToken, thread: JoinHandle<()>) -> Self {
+        Self { name, stop, thread: Some(thread) }
     }
 
     /// Its name in the ledger.

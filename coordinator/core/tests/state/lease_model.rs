@@ -37,7 +37,7 @@ pub enum Without {
     TheHold,
     /// Whether a lease may be granted is looked at when the reply is given.
     TheLookAtTheReply,
-    /// Nobody is reactivated while an operation runs.
+    /// Nobody is reactivated while an operation decides where the app goes.
     TheRestWhileAnOperationRuns,
     /// A fenced generation stays fenced.
     TheStickyFence,

@@ -255,7 +255,9 @@ fn holds(before: &State, after: &State, kind: &Kind, answer: &Result<u64, Refuse
         if old.record.operation != 0 && record.operation != 0 && !matches!(kind, Kind::NextGeneration(_)) {
             prop_assert_eq!(&record.promotable, &old.record.promotable, "{} within an operation", name);
             prop_assert_eq!(&record.spec_yaml, &old.record.spec_yaml, "{} within an operation", name);
-            prop_assert!(step == Some(0) || !matches!(kind, Kind::Reactivate(_)), "reactivated within an operation");
+            let past = before.operation(OperationId(old.record.operation)).is_some_and(|op| op.past_no_return);
+            let rests = step == Some(0) || !matches!(kind, Kind::Reactivate(_));
+            prop_assert!(rests || (past && !old.held()), "reactivated while an operation decides where it goes");
         }
         if step == Some(1) && matches!(kind, Kind::NextGeneration(_)) {
             prop_assert!(old.record.hold_over && old.held(), "{name} moved on before it was known to be over");

@@ -97,6 +97,15 @@ fn leases_that_begin_with_a_spec_begin_without_end() {
 }
 
 #[test]
+fn past_its_point_of_no_return_an_operation_lets_its_new_holder_go_on_as_a_further_generation() {
+    let mut log = at_step(&Log::with_app(&Wanted::shop(2)), 2, "promote");
+    assert_eq!(log.refused(reactivate("shop", 2, "use-db1")).reason, Reason::NotPermitted, "the source");
+    assert_eq!(log.done(reactivate("shop", 2, "usw-db1")), 3, "its lease ran out before it was promoted");
+    assert_eq!(log.app("shop").active().as_str(), "us-west");
+    assert_eq!(log.refused(reactivate("shop", 2, "usw-db1")).reason, Reason::GenerationMoved, "once");
+}
+
+#[test]
 fn a_quarantined_holder_is_not_reactivated() {
     let mut log = Log::with_app(&Wanted::shop(2));
     assert_eq!(log.refused(reactivate("shop", 1, "usw-db1")).reason, Reason::NotPermitted, "no holder");
