@@ -4,7 +4,12 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["holdfast/v1/common.proto", "holdfast/v1/enrol.proto", "holdfast/v1/session.proto", "holdfast/v1/operators.proto"];
+    let files = [
+        "holdfast/v1/common.proto",
+        "holdfast/v1/enrol.proto",
+        "holdfast/v1/session.proto",
+        "holdfast/v1/operators.proto",
+    ];
     for file in &files {
         println!("cargo:rerun-if-changed={file}");
     }
