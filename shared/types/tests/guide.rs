@@ -266,7 +266,7 @@ fn every_command_that_a_document_names_exists() {
     let root = root();
     let cli = read(&root.join("cli/src/args.rs"));
     let daemons = [
-        ("holdfast-agent", read(&root.join("agent/src/main.rs"))),
+        ("holdfast-agent", read(&root.join("agent/src/command.rs"))),
         ("holdfast-coordinator", read(&root.join("coordinator/src/command.rs"))),
     ];
     let variant = |word: &str| {
