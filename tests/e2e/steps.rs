@@ -172,25 +172,29 @@ fn fence_fails() -> Result<()> {
     stage.watched.end().map(drop)
 }
 
+fn signal_candidate(stage: &Stage, agent: bool, signal: Signal) -> Result<()> {
+    let west = &stage.guarded.fleet.west;
+    if agent {
+        ensure!(stage.guarded.fleet.agent(&west.db)?.signal(signal), "the agent is gone");
+        return Ok(());
+    }
+    west.pg.signal_all(signal)
+}
+
 /// The candidate hangs, so it cannot be cut: everything is taken back, and the source goes on when it is reached again.
 fn cut_fails(agent: bool) -> Result<()> {
     let what = if agent { "agent" } else { "database" };
-    let stage = Stage::new(&format!("steps-cut-{what}"), "assist")?;
-    let guarded = &stage.guarded;
-    let pause = |signal| {
-        if agent {
-            guarded.fleet.agent(&guarded.fleet.west.db).map(|a| drop(a.signal(signal)))
-        } else {
-            guarded.fleet.west.pg.signal_all(signal)
-        }
-    };
+    let mut stage = Stage::new(&format!("steps-cut-{what}"), "assist")?;
     stage.lose(Loss::Cut)?;
-    guarded.wait_app("us-east to fail", SOON, |row| row["health"] == "failing")?;
+    stage.guarded.wait_app("us-east to fail", SOON, |row| row["health"] == "failing")?;
+    stage.guarded.kill_coordinator_at(&["after-begins cut"])?;
     let number = stage.begin_by_hand()?;
-    guarded.wait_step(number, "fence", &["running"], SOON)?;
-    pause(Signal::STOP)?;
+    stage.wait_killed()?;
+    signal_candidate(&stage, agent, Signal::STOP)?;
+    stage.guarded.start_coordinator()?;
+    let guarded = &stage.guarded;
     guarded.wait_step(number, "reconnect", &["planned", "running", "failed"], ENDED_WITHIN)?;
-    pause(Signal::CONT)?;
+    signal_candidate(&stage, agent, Signal::CONT)?;
     let op = guarded.wait_operation_ended(number, ENDED_WITHIN)?;
     ensure!(op["state"] == "unwound" && step_of(&op, "cut")["state"] == "failed", "{op}");
     let row = stage.settled()?;
