@@ -3,11 +3,12 @@
 #   make test                 everything; the last line is "N passed, N failed"
 #   make verify               formats, lints, dependencies, docs, unit and property tests; changes nothing
 #   make e2e [ONLY=family]    real processes, PostgreSQL, HAProxy and Docker on hosts that are cut off
+#   make chaos [SEEDS=30]     seeded cuts, heals and kills; HF_SEED=17 replays one
 #   make bench                how long the parts of a failover take
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test verify e2e bench tools preflight preflight-docker
+.PHONY: help demo test verify e2e chaos bench tools preflight preflight-docker
 
 TOOLS := target/tools
 # What is installed already is used; what is not goes into the build's own folder.
@@ -33,6 +34,10 @@ test: preflight-docker
 
 e2e: preflight-docker
 	@tests/suite.sh e2e $(ONLY)
+
+# A seed takes about forty seconds, three at a time.
+chaos: preflight
+	@HF_SEEDS=$(or $(SEEDS),30) LIMIT=3600 tests/suite.sh e2e campaign
 
 bench: preflight
 	@cargo build --workspace --bins

@@ -20,6 +20,8 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
+# sudo forgets the environment.
+seeds=(${HF_SEEDS:+HF_SEEDS="$HF_SEEDS"} ${HF_SEED:+HF_SEED="$HF_SEED"})
 # Hosts are network namespaces: the families with real processes run as root, the build does not.
 sudo=()
 [ "$(id -u)" = 0 ] || sudo=(sudo -n)
@@ -77,7 +79,7 @@ run() {
   [ "$family" = doc ] && words=(cargo test --quiet --workspace --doc)
   begun=$(date +%s%N)
   # Backtraces of the library that carries errors only hide the message; a changed snapshot fails and writes no file.
-  (cd "$folder" && exec "${as[@]}" env RUST_LIB_BACKTRACE=0 INSTA_UPDATE=no CARGO_MANIFEST_DIR="$folder" \
+  (cd "$folder" && exec "${as[@]}" env RUST_LIB_BACKTRACE=0 INSTA_UPDATE=no CARGO_MANIFEST_DIR="$folder" ${seeds[@]+"${seeds[@]}"} \
     timeout --kill-after=20 "$limit" "${words[@]}") >"$log" 2>&1 &
   child=$!
   # An interrupted suite passes it on: bash by itself would end and leave the program running.

@@ -100,8 +100,7 @@ impl Stage {
         let op = self.guarded.wait_operation_ended(number, ENDED_WITHIN)?;
         ensure!(op["state"] == "done", "{op}");
         let row = self.guarded.wait_served_in("us-west", SOON)?;
-        // One more for each time that the new holder's lease ran out while there was no coordinator.
-        ensure!(row["generation"].as_u64().is_some_and(|generation| (2..=4).contains(&generation)), "{row}");
+        generation_from(&row, 2)?;
         self.wait_writes(&[OUTSIDE, "inside-us-west", "busy-us-west"])?;
         ensure!(self.timeline()? == "00000002", "promoted more than once: timeline {}", self.timeline()?);
         ensure!(self.guarded.operations()? == [number], "other operations: {:?}", self.guarded.operations()?);
@@ -111,6 +110,14 @@ impl Stage {
         ensure!(rose, "us-west was never seen as primary");
         Ok(())
     }
+}
+
+/// The generation that a plan ends with, or one more for each time that a new holder's lease ran out while there was no
+/// coordinator: it goes on as the next one then.
+fn generation_from(row: &Value, least: u64) -> Result<()> {
+    let found = row["generation"].as_u64().unwrap_or_default();
+    ensure!((least..least + 5).contains(&found), "generation {found}, {least} expected: {row}");
+    Ok(())
 }
 
 /// The coordinator dies at each of these places, and is started again at once. At a step's two places that means: right
@@ -193,7 +200,7 @@ fn cut_fails(agent: bool) -> Result<()> {
     signal_candidate(&stage, agent, Signal::STOP)?;
     stage.guarded.start_coordinator()?;
     let guarded = &stage.guarded;
-    guarded.wait_step(number, "reconnect", &["planned", "running", "failed"], ENDED_WITHIN)?;
+    guarded.wait_step(number, "reconnect", &["planned", "running", "failed", "done"], ENDED_WITHIN)?;
     signal_candidate(&stage, agent, Signal::CONT)?;
     let op = guarded.wait_operation_ended(number, ENDED_WITHIN)?;
     ensure!(op["state"] == "unwound" && step_of(&op, "cut")["state"] == "failed", "{op}");
@@ -221,7 +228,7 @@ fn promote_fails_and_the_source_goes_on() -> Result<()> {
     let op = stage.guarded.wait_operation_ended(1, ENDED_WITHIN)?;
     ensure!(op["state"] == "partly" && step_of(&op, "promote")["state"] == "failed", "{op}");
     let row = stage.guarded.wait_served_in("us-east", SOON)?;
-    ensure!(row["generation"] == 3, "{row}");
+    generation_from(&row, 3)?;
     stage.settled()?;
     stage.wait_writes(&[OUTSIDE, "inside-us-east", "busy-us-east"])?;
     stage.guarded.every_command_ran_once()?;
@@ -241,7 +248,8 @@ fn promote_fails_and_nobody_is_left() -> Result<()> {
     let op = stage.guarded.wait_operation_ended(1, ENDED_WITHIN)?;
     ensure!(op["state"] == "partly", "{op}");
     let row = stage.settled()?;
-    ensure!(row["active_region"] == "us-west" && row["generation"] == 2 && row["health"] != "ok", "{row}");
+    ensure!(row["active_region"] == "us-west" && row["health"] != "ok", "{row}");
+    generation_from(&row, 2)?;
     let status = stage.guarded.json(&["status"])?;
     ensure!(status["attention"].to_string().contains("ended partly done"), "{status}");
     stage.watched.end().map(drop)
@@ -270,7 +278,8 @@ fn route_fails() -> Result<()> {
     let op = stage.guarded.wait_operation_ended(1, ENDED_WITHIN)?;
     ensure!(op["state"] == "partly" && step_of(&op, "route")["state"] == "failed", "{op}");
     let row = stage.settled()?;
-    ensure!(row["active_region"] == "us-west" && row["generation"] == 2, "{row}");
+    ensure!(row["active_region"] == "us-west", "{row}");
+    generation_from(&row, 2)?;
     stage.wait_writes(&["inside-us-west"])?;
     stage.guarded.fleet.west.proxy.begin()?;
     stage.wait_writes(&[OUTSIDE])?;
@@ -288,7 +297,8 @@ fn verify_fails() -> Result<()> {
     let op = stage.guarded.wait_operation_ended(1, ENDED_WITHIN)?;
     ensure!(op["state"] == "partly" && step_of(&op, "verify")["state"] == "failed", "{op}");
     let row = stage.settled()?;
-    ensure!(row["active_region"] == "us-west" && row["generation"] == 2, "{row}");
+    ensure!(row["active_region"] == "us-west", "{row}");
+    generation_from(&row, 2)?;
     // The other region's proxy lives and was switched: the outside is served all the same.
     stage.wait_writes(&[OUTSIDE, "inside-us-west"])?;
     stage.guarded.every_command_ran_once()?;

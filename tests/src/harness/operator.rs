@@ -11,37 +11,38 @@ use super::{
     time::wait_asking,
 };
 
-/// Questions that were not answered are asked so often again.
+/// So often again.
 const ASK_AGAIN: u32 = 3;
 
 /// The app of every fleet.
 pub const APP: &str = "smellpin";
 
 impl Guarded {
-    /// Runs `holdfast` beside the coordinator with the first admin's context.
+    /// Runs `holdfast` beside the coordinator with the first admin's context. Where it could not reach the coordinator in
+    /// time, on a machine that has more to do than it can, it is run again.
     ///
     /// # Errors
     /// When it does not end in time.
     pub fn holdfast(&self, args: &[&str]) -> Result<Output> {
-        self.fleet.holdfast(&self.binaries, args, ASK_WITHIN)
+        let mut output = self.fleet.holdfast(&self.binaries, args, ASK_WITHIN)?;
+        for _ in 0..ASK_AGAIN {
+            let late = output.stderr.contains("can be reached") && output.stderr.contains("no answer from");
+            if output.status() != Some(1) || !late {
+                break;
+            }
+            output = self.fleet.holdfast(&self.binaries, args, ASK_WITHIN)?;
+        }
+        Ok(output)
     }
 
-    /// Runs `holdfast -o json …` and reads what it prints. Where it got no answer in time, on a machine with more to do
-    /// than it can, it asks again.
+    /// Runs `holdfast -o json …` and reads what it prints.
     ///
     /// # Errors
     /// When it fails or prints no JSON.
     pub fn json(&self, args: &[&str]) -> Result<Value> {
         let mut all = vec!["-o", "json"];
         all.extend(args);
-        let mut output = self.holdfast(&all)?;
-        for _ in 0..ASK_AGAIN {
-            if output.status() != Some(1) || !output.stderr.contains("no answer from") {
-                break;
-            }
-            output = self.holdfast(&all)?;
-        }
-        let text = output.well()?;
+        let text = self.holdfast(&all)?.well()?;
         serde_json::from_str(&text).with_context(|| format!("holdfast {args:?} printed {text}"))
     }
 
