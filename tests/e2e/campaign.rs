@@ -45,6 +45,8 @@ enum Fault {
     KillDatabaseEast,
     KillDatabaseWest,
     KillCoordinator,
+    /// Only as long as a supervisor takes to start it again: an agent that stays dead leaves its database running, which
+    /// is the weaker promise of fencing by the agent, and said at every apply.
     KillAgentEast,
     KillHostEast,
     KillHostWest,
@@ -120,7 +122,12 @@ impl Campaign {
             Fault::KillDatabaseEast => east.pg.kill_all(),
             Fault::KillDatabaseWest => west.pg.kill_all(),
             Fault::KillCoordinator => fleet.coordinator()?.kill9().map(drop),
-            Fault::KillAgentEast => fleet.agent(&east.db)?.kill9().map(drop),
+            Fault::KillAgentEast => {
+                let db = east.db.clone();
+                fleet.agent(&db)?.kill9()?;
+                self.let_pass(0..1_000)?;
+                self.guarded.start_agent(&db)
+            }
             Fault::KillHostEast => kill_host(&east.db),
             Fault::KillHostWest => kill_host(&west.db),
             Fault::KillProxyHostEast => kill_host(&east.web),
@@ -161,14 +168,15 @@ impl Campaign {
         self.let_pass(0..3_000)
     }
 
-    /// A database that holds a lease and is down was ended by no fence; whoever runs it starts it.
+    /// A database that holds a lease and is down was ended by no fence; a human ends what is left of it and starts it.
     fn start_what_may_run(&mut self) -> Result<()> {
         let row = self.guarded.app_status(APP)?;
         let region = row["active_region"].as_str().unwrap_or_default().to_owned();
         let pg = &self.guarded.fleet.region(&region)?.pg;
         let leased =
             matches!(row["lease"]["state"].as_str(), Some("held" | "sole")) && row["running_operation"].is_null();
-        if leased && row["health"] == "failing" && pg.processes().is_empty() {
+        if leased && row["health"] == "failing" && pg.value("select 1").is_err() {
+            pg.kill_all()?;
             pg.start()?;
             self.tell(&format!("the database in {region} holds a lease and was started by hand"));
         }
