@@ -221,7 +221,10 @@ impl Commands {
                     (entry.token, progress)
                 }),
                 highest,
-                desired: app.as_ref().map_or_else(Token::default, |app| app.token),
+                desired: app
+                    .as_ref()
+                    .filter(|app| sends_elsewhere(app, &command.order))
+                    .map_or_else(Token::default, |app| app.token),
                 told: app.is_some(),
                 quarantined: self.parts.quarantined.load(Ordering::Relaxed),
             },
@@ -292,6 +295,20 @@ impl Commands {
         if let Err(e) = self.parts.store.end(id, result).await {
             tracing::error!(command = %id, error = %Chain(&e), "cannot store a command's result");
         }
+    }
+}
+
+/// Whether following the committed state would undo what is ordered. That a proxy should open may have been committed by
+/// the very step that orders it.
+fn sends_elsewhere(app: &crate::apps::App, order: &wire::Order) -> bool {
+    match order {
+        wire::Order::Route { region } => !app.routed || app.active != *region,
+        wire::Order::Fence
+        | wire::Order::Cut
+        | wire::Order::Reconnect
+        | wire::Order::Promote
+        | wire::Order::Start
+        | wire::Order::Verify { .. } => true,
     }
 }
 

@@ -170,7 +170,8 @@ impl Proxies {
                             self.ordered.insert(app.clone(), asked.clone());
                         }
                         let current = intent(known, self.ordered.get(&app));
-                        if current == asked {
+                        // Committed meanwhile by the very step that orders it, or by a later one that says the same.
+                        if (current.open, &current.region) == (asked.open, &asked.region) {
                             self.switch_all(known, &current).await
                         } else {
                             Err(format!(

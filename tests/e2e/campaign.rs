@@ -5,7 +5,10 @@
 
 use std::{
     fmt::Write as _,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -117,8 +120,11 @@ impl Campaign {
             Fault::IsolateWest => fleet.net.isolate(&west.db).map(drop),
             Fault::LoseWordsOfEast => fleet.net.oneway(&east.db, third).map(drop),
             Fault::LoseWordsToEast => fleet.net.oneway(third, &east.db).map(drop),
-            // Down already is what was wanted.
-            Fault::KillPostmasterEast => Ok(drop(east.pg.kill_postmaster())),
+            Fault::KillPostmasterEast => {
+                // Down already is what was wanted.
+                drop(east.pg.kill_postmaster());
+                Ok(())
+            }
             Fault::KillDatabaseEast => east.pg.kill_all(),
             Fault::KillDatabaseWest => west.pg.kill_all(),
             Fault::KillCoordinator => fleet.coordinator()?.kill9().map(drop),
@@ -220,12 +226,16 @@ impl Campaign {
     }
 }
 
+/// Seeds in which the app was moved: without any the campaign proves little.
+static MOVED: AtomicU64 = AtomicU64::new(0);
+
 fn seed(seed: u64) -> Result<()> {
     let guarded = Guarded::new(&format!("campaign-{seed}"), Settings::default())?;
     let watched = Watched::begin(&guarded.fleet)?;
     let mut campaign =
         Campaign { guarded, random: StdRng::seed_from_u64(seed), dead: Vec::new(), story: String::new() };
     let ran = campaign.run(&watched);
+    MOVED.fetch_add(u64::from(campaign.moved()), Ordering::Relaxed);
     let judged = judge(&campaign, watched);
     // What broke the promise is worth more than what came late.
     judged
@@ -263,7 +273,11 @@ fn whatever_is_cut_and_killed_two_regions_never_write_and_all_is_served_again() 
         Some(one) => vec![one],
         None => (1..=number("HF_SEEDS").unwrap_or(SEEDS)).collect(),
     };
-    together(AT_ONCE, seeds.into_iter().map(|n| Scenario::new(format!("seed {n}"), move || seed(n))).collect())
+    let count = seeds.len() as u64;
+    together(AT_ONCE, seeds.into_iter().map(|n| Scenario::new(format!("seed {n}"), move || seed(n))).collect())?;
+    let moved = MOVED.load(Ordering::Relaxed);
+    ensure!(count < SEEDS || (1..count).contains(&moved), "the app was moved in {moved} of {count} seeds");
+    Ok(())
 }
 
 /// A lease that outlives the detection by far: who does not wait for its end is early for sure.

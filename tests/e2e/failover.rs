@@ -81,6 +81,7 @@ fn a_dead_primary_is_left_and_the_region_that_lives_confirms_its_fence() -> Resu
     let op = guarded.operation(1)?;
     let fence = step_of(&op, "fence");
     ensure!(fence["text"].as_str().is_some_and(|text| text.contains("generation 1 is fenced")), "{fence}");
+    ensure!(step_of(&op, "route")["attempt"] == 1, "{op}");
     guarded.every_command_ran_once()
 }
 

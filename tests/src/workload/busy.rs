@@ -96,16 +96,15 @@ impl Busy {
             // Neither is lost: the stream is asked again, and the call goes on.
             tokio::select! {
                 biased;
-                message = messages.next() => match message.context("the connection ended")?? {
-                    AsyncMessage::Notice(notice) => {
-                        if let Some(ack) = self.told(notice.message(), since)? {
-                            *next = ack.sequence + 1;
-                            since = ack.acked;
-                            ledger.record(ack);
-                        }
+                message = messages.next() => {
+                    if let AsyncMessage::Notice(notice) = message.context("the connection ended")??
+                        && let Some(ack) = self.told(notice.message(), since)?
+                    {
+                        *next = ack.sequence + 1;
+                        since = ack.acked;
+                        ledger.record(ack);
                     }
-                    _ => {}
-                },
+                }
                 ended = &mut call => {
                     // What was committed and not told must not be written again.
                     *next += 1;
