@@ -44,12 +44,8 @@ bench: preflight
 	@$(SUDO) target/debug/bench
 
 verify: tools
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --locked check bans licenses sources
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
-	cargo test --workspace --doc --locked
-	tests/suite.sh unit
+	@tests/suite.sh unit
 
 tools:
 	@command -v cargo-deny >/dev/null || { \

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs test programs family by family and prints one line for each, with its time; the last line is "N passed, N failed".
-# A family is one test program: a crate's own tests, or one file of tests/e2e or tests/sim.
+# A family is one test program: a crate's own tests, or one file of tests/e2e or tests/sim; or one question to cargo
+# about the source: format, lints, docs, examples.
 # usage: suite.sh [all | e2e | unit] [FAMILY]
 #   JOBS=2   how many families run side by side. One whose file has a line "//! suite: alone" (it measures) runs by itself.
 #   LIMIT=900   seconds that one family may take
@@ -51,7 +52,8 @@ while read -r line; do
   esac
   printf '%s\t%s\t%s\t%s\t%s\n' "$kind" "$family" "$(field executable <<<"$line")" "$source" "${manifest%/Cargo.toml}"
 done <"$work/built" | sort -u >"$work/families"
-printf 'unit\tdoc\tcargo\ttests/suite.sh\t%s\n' "$PWD" >>"$work/families"
+# What cargo says of the source itself; each counts as one test, the examples in the docs for themselves.
+for family in format lints docs examples; do printf 'source\t%s\tcargo\ttests/suite.sh\t%s\n' "$family" "$PWD"; done >>"$work/families"
 
 chosen() {
   case $which in
@@ -75,8 +77,13 @@ seconds() { local span=$(($(date +%s%N) - $1)); printf '%d.%d' $((span / 1000000
 run() {
   local kind=$1 family=$2 program=$3 folder=$4 log=$work/${2//\//_}.log
   local begun status passed failed child as=() words=("$program" --color never)
-  [ "$kind" = e2e ] && as=("${sudo[@]}")
-  [ "$family" = doc ] && words=(cargo test --quiet --workspace --doc)
+  case $kind:$family in
+    e2e:*) as=("${sudo[@]}") ;;
+    source:format) words=(cargo fmt --all --check) ;;
+    source:lints) words=(cargo clippy --quiet --workspace --all-targets --locked -- -D warnings) ;;
+    source:docs) words=(env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items --locked) ;;
+    source:examples) words=(cargo test --quiet --workspace --doc --locked) ;;
+  esac
   begun=$(date +%s%N)
   # Backtraces of the library that carries errors only hide the message; a changed snapshot fails and writes no file.
   (cd "$folder" && exec "${as[@]}" env RUST_LIB_BACKTRACE=0 INSTA_UPDATE=no CARGO_MANIFEST_DIR="$folder" ${seeds[@]+"${seeds[@]}"} \
@@ -87,6 +94,7 @@ run() {
   wait "$child"
   status=$?
   passed=$(count passed "$log") failed=$(count failed "$log")
+  case $kind:$family:$status in source:examples:*) ;; source:*:0) passed=1 ;; esac
   # A program that was killed or crashed has not counted itself.
   if [ $status != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
   echo "$passed $failed" >"$log.verdict"

@@ -1,6 +1,6 @@
 //! `make demo`: two regions on one machine, one is cut off, and its app moves to the other by itself.
 //!
-//! [`show`] is the demonstration, from the first host to the last line; [`keep`] leaves everything running until it is
+//! [`show()`] is the demonstration, from the first host to the last line; [`keep()`] leaves everything running until it is
 //! told to end, and [`control`] is how it is told. What is seen goes through [`watcher`] (what the product says) and
 //! [`observer`] (what can be seen without asking it) into a [`story`], and [`judge`] says whether everything held.
 
