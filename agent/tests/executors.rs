@@ -95,10 +95,11 @@ async fn a_running_primary_is_stopped_and_fencing_it_again_finds_it_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_answers_nothing_is_killed_in_time() {
     let cluster = Cluster::primary().await;
-    let all = cluster.pids();
-    all.iter().for_each(|pid| signal(*pid, Signal::STOP));
+    cluster.pids().iter().for_each(|pid| signal(*pid, Signal::STOP));
     let look = cluster.postgres.look(Duration::from_secs(2)).await.expect("it can be looked at");
     assert!(matches!(look.state, State::Mute { starting: false, .. }), "{look}");
+    // What was just ending when the others were stopped is gone by now.
+    let all = cluster.pids();
     let fenced = cluster.postgres.fence(Duration::from_secs(3)).await.expect("nothing is left");
     assert!(matches!(fenced, Fenced::Killed { processes } if processes >= all.len()), "{fenced:?}");
     assert_eq!(cluster.pids(), Vec::<i32>::new());

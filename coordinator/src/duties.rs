@@ -7,12 +7,13 @@ use std::{
 
 use holdfast_coordinator_core::{
     change::{Kind, SetPromotable, SetRouted},
+    counter::Pacing,
     rounds::Rounds,
     state::App,
     verdict,
 };
 use holdfast_shared::clock::SharedClock;
-use holdfast_types::{AppName, BootInstant, RegionName};
+use holdfast_types::{AppName, BootInstant, RegionName, WriterName};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -77,7 +78,9 @@ impl Promotable {
                 .regions
                 .iter()
                 .filter(|r| r.name != *app.active())
-                .map(|r| (r.name.clone(), follows(rounds, app, &r.name, now)))
+                .map(|r| {
+                    (r.name.clone(), every_writer(rounds, |w, pacing| rounds.sights().follows(&r.name, w, pacing, now)))
+                })
                 .collect();
             (well, follows)
         }) else {
@@ -112,7 +115,10 @@ impl Promotable {
     /// Opens the proxies for an active region that serves although its operation ended before it came to that.
     async fn route(&self, name: &AppName, app: &App) {
         let now = self.clock.boot();
-        let serves = self.watch.read(name, |rounds| writes(rounds, app, now));
+        let serves = self.watch.read(name, |rounds| {
+            rounds.subject().generation == app.generation()
+                && every_writer(rounds, |w, pacing| rounds.sights().writes(app.active(), w, pacing, now))
+        });
         if app.record.routed || serves != Some(true) {
             return;
         }
@@ -161,26 +167,8 @@ impl Promotable {
     }
 }
 
-/// Whether every writer's database of the active region takes writes right now.
-fn writes(rounds: &Rounds, app: &App, now: BootInstant) -> bool {
-    let fresh_for = rounds.pacing().interval + verdict::SILENCE_SLACK;
-    rounds.subject().generation == app.generation()
-        && !app.spec.writers.is_empty()
-        && app.spec.writers.keys().all(|writer| {
-            rounds.sights().database(app.active(), writer).is_some_and(|sight| {
-                now.since(sight.at) <= fresh_for && sight.seen.accepts_writes && !sight.seen.in_recovery
-            })
-        })
-}
-
-/// Whether every writer's database in this region receives from the active region right now.
-fn follows(rounds: &Rounds, app: &App, region: &RegionName, now: BootInstant) -> bool {
-    let fresh_for = rounds.pacing().interval + verdict::SILENCE_SLACK;
-    !app.spec.writers.is_empty()
-        && app.spec.writers.keys().all(|writer| {
-            rounds
-                .sights()
-                .database(region, writer)
-                .is_some_and(|sight| now.since(sight.at) <= fresh_for && sight.seen.in_recovery && sight.seen.streaming)
-        })
+/// An app without writers has none that does.
+fn every_writer(rounds: &Rounds, does: impl Fn(&WriterName, &Pacing) -> bool) -> bool {
+    let writers = &rounds.subject().spec.writers;
+    !writers.is_empty() && writers.keys().all(|writer| does(writer, rounds.pacing()))
 }

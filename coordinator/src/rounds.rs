@@ -252,6 +252,7 @@ fn signal(observer: &HostName, region: &RegionName, message: &v1::Observation) -
             accepts_writes: d.accepts_writes,
             in_recovery: d.in_recovery,
             streaming: d.streaming,
+            system: d.system_identifier,
             timeline: d.timeline,
             lsn: Lsn(d.lsn),
             replayed: Lsn(d.replayed_lsn),

@@ -172,6 +172,9 @@ fn only_copy(picture: &Picture, told: &mut Told<'_>) {
                 (None, Some(seen)) if !seen.in_recovery => {
                     format!("{place} is no standby: it is down, or not in recovery")
                 }
+                (None, Some(_)) if database.is_stranger() => {
+                    format!("{place} is another database than the one in {}", picture.app.active())
+                }
                 (None, Some(_)) if !region.follows(database) => {
                     format!("{place} receives nothing from {}", picture.app.active())
                 }

@@ -121,7 +121,10 @@ impl StandbyState {
 impl RegionPicture {
     /// Whether this database receives from the active region right now.
     pub(super) fn follows(&self, database: &StandbyDatabase) -> bool {
-        database.live && database.age <= self.fresh_for && database.seen.is_some_and(|s| s.in_recovery && s.streaming)
+        database.live
+            && database.age <= self.fresh_for
+            && database.seen.is_some_and(|s| s.in_recovery && s.streaming)
+            && !database.is_stranger()
     }
 
     pub(super) fn standby_state(&self, leases: &BTreeMap<HostName, LeasePicture>) -> StandbyState {

@@ -44,6 +44,7 @@ pub(super) fn following(host: &str, behind: u64) -> StandbyDatabase {
         seen: Some(DatabaseSeen {
             in_recovery: true,
             streaming: true,
+            system: 7,
             timeline: 1,
             lsn: Lsn(source.0 - behind),
             replayed: Lsn(source.0 - behind),
@@ -51,7 +52,10 @@ pub(super) fn following(host: &str, behind: u64) -> StandbyDatabase {
         }),
         age: Duration::from_millis(300),
         followed: Some(true),
-        source: Some((1, source, Duration::from_millis(400))),
+        source: Some((
+            DatabaseSeen { accepts_writes: true, system: 7, timeline: 1, lsn: source, ..DatabaseSeen::default() },
+            Duration::from_millis(400),
+        )),
     }
 }
 

@@ -189,7 +189,14 @@ impl World {
 }
 
 fn primary() -> v1::DatabaseEvidence {
-    v1::DatabaseEvidence { running: true, accepts_writes: true, timeline: 1, lsn: 0x300_0148, ..<_>::default() }
+    v1::DatabaseEvidence {
+        running: true,
+        accepts_writes: true,
+        system_identifier: 7,
+        timeline: 1,
+        lsn: 0x300_0148,
+        ..<_>::default()
+    }
 }
 
 fn standby() -> v1::DatabaseEvidence {

@@ -35,8 +35,8 @@ pub struct StandbyDatabase {
     /// Whether it followed when its source was last seen taking writes; `None`: the source was not seen since we
     /// watch. Once the source is gone nobody streams, so what it does now says nothing.
     pub followed: Option<bool>,
-    /// The source's last reported timeline and position, and how long ago that was.
-    pub source: Option<(u32, Lsn, std::time::Duration)>,
+    /// The source as it last took a write, and how long ago that was.
+    pub source: Option<(DatabaseSeen, std::time::Duration)>,
 }
 
 impl StandbyDatabase {
@@ -44,9 +44,15 @@ impl StandbyDatabase {
     /// another timeline, where positions do not compare.
     #[must_use]
     pub fn behind_bytes(&self) -> Option<u64> {
-        let (timeline, lsn, _) = self.source?;
+        let (source, _) = self.source?;
         let seen = self.seen?;
-        (seen.timeline == timeline).then(|| lsn.bytes_since(seen.lsn))
+        seen.copies(&source).then(|| source.lsn.bytes_since(seen.lsn))
+    }
+
+    /// Whether it is another database than the one that it should follow: initialised by itself, or of another app.
+    #[must_use]
+    pub fn is_stranger(&self) -> bool {
+        self.seen.zip(self.source).is_some_and(|(seen, (source, _))| seen.system != 0 && seen.system != source.system)
     }
 }
 
@@ -70,7 +76,7 @@ pub fn standbys(
             seen: sight.map(|sight| sight.seen),
             age: sight.map(|sight| now.since(sight.at)).unwrap_or_default(),
             followed: sights.followed(region, writer, rounds.pacing()),
-            source: sights.source(writer).map(|s| (s.seen.timeline, s.seen.lsn, now.since(s.at))),
+            source: sights.source(writer).map(|s| (s.seen, now.since(s.at))),
             host,
         })
     };
@@ -119,7 +125,10 @@ pub(super) fn obstacle(standby: &Standby, active: &RegionName) -> Option<Obstacl
             return not(format!("{writer} on {host} ({region}) is no standby: it is down, or not in recovery"));
         }
         if database.followed == Some(false) {
-            let source = database.source.map(|(_, lsn, age)| format!(" at {lsn}, {} ago", span(age)));
+            if database.is_stranger() {
+                return not(format!("{writer} on {host} ({region}) is another database than the one in {active}"));
+            }
+            let source = database.source.map(|(source, age)| format!(" at {}, {} ago", source.lsn, span(age)));
             let when = source.unwrap_or_default();
             let text = format!("{writer} on {host} ({region}) did not follow when {active} was last seen{when}");
             return not(text);

@@ -156,8 +156,8 @@ fn lag(input: &GateInput<'_>) -> String {
     };
     let source = standby.databases.values().find_map(|database| database.source);
     match source {
-        Some((_, lsn, age)) => {
-            format!("{}, {} last seen at {lsn}, {} ago", behind(standby), input.active, span(age))
+        Some((source, age)) => {
+            format!("{}, {} last seen at {}, {} ago", behind(standby), input.active, source.lsn, span(age))
         }
         None => format!("unknown: {} was not seen since this coordinator watches", input.active),
     }

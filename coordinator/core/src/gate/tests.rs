@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
 
-use holdfast_types::Lsn;
 use proptest::prelude::*;
 
 use super::*;
-use crate::verdict::fixture::{host, ms, pg, region, standby as follows};
+use crate::verdict::fixture::{host, ms, pg, primary, region, standby as follows};
 
 const FULL: Counter = Counter { failing: 3, good: 0, unhealthy: true };
 
@@ -35,7 +34,7 @@ fn standby(name: &str, host_name: &str, lsn: u64) -> Standby {
         seen: Some(follows(lsn, false)),
         age: ms(400),
         followed: Some(true),
-        source: Some((4, Lsn(0x3A_945A_1100), ms(38_000))),
+        source: Some((primary(0x3A_945A_1100), ms(38_000))),
     };
     Standby { region: region(name), promotable: true, databases: BTreeMap::from([(pg(), database)]) }
 }
@@ -148,7 +147,7 @@ fn an_operators_request_passes_what_only_holds_back_the_verdicts() {
 #[test]
 fn whatever_refuses_an_operator_has_a_reason_on_the_wire() {
     type Break = fn(&mut Gate);
-    let table: [(Reason, Break); 9] = [
+    let table: [(Reason, Break); 10] = [
         (Reason::OperationRunning, |g| g.other_operation = Some(OperationId(41))),
         (Reason::AlreadyActive, |g| g.asked_by = AskedBy::Operator { to: Some(region("us-east")) }),
         (Reason::UnknownRegion, |g| g.asked_by = AskedBy::Operator { to: Some(region("mars")) }),
@@ -157,6 +156,10 @@ fn whatever_refuses_an_operator_has_a_reason_on_the_wire() {
         (Reason::NotPromotable, |g| g.database().seen = None),
         (Reason::NotPromotable, |g| g.database().followed = Some(false)),
         (Reason::NotPromotable, |g| g.database().seen = Some(crate::verdict::DatabaseSeen::default())),
+        (Reason::NotPromotable, |g| {
+            g.database().seen = Some(crate::verdict::DatabaseSeen { system: 8, ..follows(0x1000, false) });
+            g.database().followed = Some(false);
+        }),
         (Reason::LifeSeen, |g| g.own_life.push(finding("use-db1 took a write 0.2 s ago, it says", "use-db1"))),
     ];
     for (reason, break_it) in table {

@@ -21,8 +21,8 @@ pub struct DatabaseSight {
     pub at: BootInstant,
     /// What was seen.
     pub seen: DatabaseSeen,
-    /// When it was last seen streaming; `None`: never since we watch.
-    streaming_at: Option<BootInstant>,
+    /// When it was last seen streaming, and as what; `None`: never since we watch.
+    streamed: Option<(BootInstant, DatabaseSeen)>,
 }
 
 /// All databases of an app.
@@ -47,9 +47,12 @@ impl Sights {
         if before.is_some_and(|before| before.at > at) {
             return;
         }
-        let streaming_at =
-            if seen.streaming && seen.in_recovery { Some(at) } else { before.and_then(|before| before.streaming_at) };
-        let sight = DatabaseSight { host: signal.observer.clone(), at, seen, streaming_at };
+        let streamed = if seen.streaming && seen.in_recovery {
+            Some((at, seen))
+        } else {
+            before.and_then(|before| before.streamed)
+        };
+        let sight = DatabaseSight { host: signal.observer.clone(), at, seen, streamed };
         if signal.region == *active && seen.accepts_writes && !seen.in_recovery {
             self.sources.insert(writer.clone(), sight.clone());
         }
@@ -73,10 +76,30 @@ impl Sights {
     #[must_use]
     pub fn followed(&self, region: &RegionName, writer: &WriterName, pacing: &Pacing) -> Option<bool> {
         let source = self.source(writer)?;
-        let Some(streaming_at) = self.database(region, writer).and_then(|sight| sight.streaming_at) else {
+        let Some((at, seen)) = self.database(region, writer).and_then(|sight| sight.streamed) else {
             return Some(false);
         };
-        // Both hosts look once per interval, each at its own moment.
-        Some(streaming_at + pacing.interval + SILENCE_SLACK >= source.at)
+        Some(seen.follows(&source.seen) && at + fresh_for(pacing) >= source.at)
     }
+
+    /// Whether a region's standby receives from the active region right now, as far as anybody can say.
+    #[must_use]
+    pub fn follows(&self, region: &RegionName, writer: &WriterName, pacing: &Pacing, now: BootInstant) -> bool {
+        self.source(writer).zip(self.database(region, writer)).is_some_and(|(source, standby)| {
+            now.since(standby.at) <= fresh_for(pacing) && standby.seen.follows(&source.seen)
+        })
+    }
+
+    /// Whether a writer's database takes writes in this region right now.
+    #[must_use]
+    pub fn writes(&self, region: &RegionName, writer: &WriterName, pacing: &Pacing, now: BootInstant) -> bool {
+        self.database(region, writer).is_some_and(|sight| {
+            now.since(sight.at) <= fresh_for(pacing) && sight.seen.accepts_writes && !sight.seen.in_recovery
+        })
+    }
+}
+
+/// Both hosts look once per interval, each at its own moment.
+fn fresh_for(pacing: &Pacing) -> std::time::Duration {
+    pacing.interval + SILENCE_SLACK
 }

@@ -344,6 +344,38 @@ fn a_standby_that_followed_when_the_source_was_last_seen_is_a_candidate_after_th
     }
 }
 
+#[test]
+fn a_standby_of_another_database_or_on_another_timeline_follows_nobody_here() {
+    type Change = fn(&mut DatabaseSeen);
+    let table: [(&str, Change, bool); 5] = [
+        ("of one origin", |_| {}, true),
+        ("of another database", |seen| seen.system = 8, false),
+        ("of nobody knows what", |seen| seen.system = 0, false),
+        ("on an older timeline", |seen| seen.timeline = 3, false),
+        ("not connected", |seen| seen.streaming = false, false),
+    ];
+    for (what, change, follows) in table {
+        let change = move |now: u64, s: &mut Signal| {
+            if let Some(seen) = s.database.as_mut().filter(|seen| seen.in_recovery) {
+                change(seen);
+                if now >= 10_000 {
+                    (seen.streaming, seen.lsn) = (false, Lsn(0x1000));
+                }
+            }
+            now < 10_000 || s.observer_region != region("us-east")
+        };
+        let mut world = World::new(subject(1_000, 1_000, 3, 1), [0, 100, 200, 300, 400, 500], change);
+        world.run(9_000);
+        let west = region("us-west");
+        let pacing = *world.rounds.pacing();
+        assert_eq!(world.rounds.sights().follows(&west, &pg(), &pacing, at(world.now)), follows, "{what}");
+        world.run(20_000);
+        assert!(!world.rounds.sights().writes(&region("us-east"), &pg(), &pacing, at(world.now)), "{what}: cut");
+        let answer = ask_now(&world);
+        assert_eq!(matches!(answer, GateAnswer::Open { .. }), follows, "{what}: {answer:#?}");
+    }
+}
+
 fn ask_now(world: &World) -> GateAnswer {
     let rounds = &world.rounds;
     let spec = &rounds.subject().spec;

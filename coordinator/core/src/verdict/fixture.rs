@@ -157,7 +157,7 @@ pub(crate) fn signal(check: CheckRef, observer: &str, target: Option<&str>, at: 
 }
 
 pub(crate) fn primary(lsn: u64) -> DatabaseSeen {
-    DatabaseSeen { accepts_writes: true, timeline: 4, lsn: Lsn(lsn), ..DatabaseSeen::default() }
+    DatabaseSeen { accepts_writes: true, system: 7, timeline: 4, lsn: Lsn(lsn), ..DatabaseSeen::default() }
 }
 
 pub(crate) fn standby(lsn: u64, advanced: bool) -> DatabaseSeen {
@@ -165,6 +165,7 @@ pub(crate) fn standby(lsn: u64, advanced: bool) -> DatabaseSeen {
     DatabaseSeen {
         in_recovery: true,
         streaming: true,
+        system: 7,
         timeline: 4,
         lsn,
         replayed: lsn,

@@ -62,6 +62,8 @@ pub struct DatabaseSeen {
     pub in_recovery: bool,
     /// It is connected to the one it follows.
     pub streaming: bool,
+    /// What tells this database from every other: copies of one have one. 0: unknown.
+    pub system: u64,
     /// Its timeline.
     pub timeline: u32,
     /// A primary's current position; what a standby has received.
@@ -71,6 +73,21 @@ pub struct DatabaseSeen {
     /// A standby's received position moved since its previous observation: WAL still comes from the source. A link
     /// that is merely open moves nothing. [`crate::rounds::Rounds::observe`] finds this out.
     pub advanced: bool,
+}
+
+impl DatabaseSeen {
+    /// Whether this standby receives what `source` writes: it streams, and is of the same database on the same timeline.
+    /// One that streams from a stranger is nothing that could take over.
+    #[must_use]
+    pub const fn follows(&self, source: &Self) -> bool {
+        self.in_recovery && self.streaming && self.copies(source)
+    }
+
+    /// Whether this is the database that `source` is, on the same timeline.
+    #[must_use]
+    pub const fn copies(&self, source: &Self) -> bool {
+        self.system != 0 && self.system == source.system && self.timeline == source.timeline
+    }
 }
 
 /// One observation.

@@ -428,7 +428,7 @@ fn database() -> impl Strategy<Value = Option<DatabaseSeen>> {
     let seen = (any::<[bool; 4]>(), 3u32..5, 0u64..9).prop_map(
         |([accepts_writes, in_recovery, streaming, advanced], timeline, lsn)| {
             let lsn = holdfast_types::Lsn(lsn);
-            DatabaseSeen { accepts_writes, in_recovery, streaming, advanced, timeline, lsn, replayed: lsn }
+            DatabaseSeen { accepts_writes, in_recovery, streaming, advanced, system: 7, timeline, lsn, replayed: lsn }
         },
     );
     proptest::option::of(seen)
