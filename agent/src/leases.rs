@@ -10,7 +10,7 @@ mod stream;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::PathBuf,
     sync::Arc,
     task::Poll,
@@ -18,7 +18,7 @@ use std::{
 };
 
 use holdfast_agent_core::{
-    lease::{Effect, Fact, FencingReleased, Holder, Permit, State, Taken, Terms},
+    lease::{Effect, Fact, FencingReleased, Holder, Kept, Permit, State, Taken, Terms},
     record::Record,
 };
 use holdfast_proto::v1;
@@ -202,6 +202,18 @@ enum Done {
     Watched(AppName, bool),
 }
 
+/// What waits for the disk, in one order: what is read of an app contains what was written of it before.
+#[derive(Debug)]
+enum DiskWork {
+    Write(AppName, Fact),
+    Read(AppName),
+}
+
+enum FromDisk {
+    Written(AppName, Fact),
+    Kept(AppName, Kept),
+}
+
 struct Slot {
     holder: Holder,
     app: Arc<App>,
@@ -219,12 +231,15 @@ struct Slot {
 pub struct Leases {
     parts: Parts,
     slots: BTreeMap<AppName, Slot>,
+    /// New apps, of which it is being read what is kept.
+    reading: BTreeSet<AppName>,
     links: BTreeMap<usize, mpsc::Sender<v1::LeaseRequest>>,
     work: JoinSet<Done>,
-    facts: mpsc::Sender<(AppName, Fact)>,
-    unwritten: VecDeque<(AppName, Fact)>,
-    stored: mpsc::Receiver<(AppName, Fact)>,
-    writer: JoinSet<()>,
+    disk: mpsc::Sender<DiskWork>,
+    /// What the task of the disk has no room for yet, in order.
+    undone: VecDeque<DiskWork>,
+    from_disk: mpsc::Receiver<FromDisk>,
+    disk_task: JoinSet<()>,
     orders: mpsc::Receiver<Order>,
     heard: mpsc::Receiver<Heard>,
     views: watch::Sender<Views>,
@@ -236,36 +251,32 @@ impl Leases {
         let (orders_in, orders) = mpsc::channel(ORDERS_MAX);
         let (heard_in, heard) = mpsc::channel(REPLIES_MAX);
         let (views, views_out) = watch::channel(Views::default());
-        let (facts, mut to_write) = mpsc::channel::<(AppName, Fact)>(ORDERS_MAX);
-        let (wrote, stored) = mpsc::channel(ORDERS_MAX);
-        let mut writer = JoinSet::new();
-        let store = parts.store.clone();
-        writer.spawn(async move {
-            while let Some((app, fact)) = to_write.recv().await {
-                // Order matters and nothing may be left out: a full disk makes the later ones wait.
-                while let Err(e) = store.put_fact(&app, fact).await {
-                    tracing::error!(app = %app, ?fact, error = %Chain(&e), "cannot store what is known of a lease");
-                    sleep(STORE_RETRY).await;
-                }
-                if wrote.send((app, fact)).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let (disk, work) = mpsc::channel(ORDERS_MAX);
+        let (done, from_disk) = mpsc::channel(ORDERS_MAX);
+        let mut disk_task = JoinSet::new();
+        disk_task.spawn(work_on_disk(parts.store.clone(), work, done));
         let mut this = Self {
             parts,
             slots: BTreeMap::new(),
+            reading: BTreeSet::new(),
             links: BTreeMap::new(),
             work: JoinSet::new(),
-            facts,
-            unwritten: VecDeque::new(),
-            stored,
-            writer,
+            disk,
+            undone: VecDeque::new(),
+            from_disk,
+            disk_task,
             orders,
             heard,
             views,
         };
-        this.follow_apps().await?;
+        let apps = Arc::clone(&this.parts.apps.borrow().apps);
+        for (name, app) in apps.iter() {
+            if app.writers_on(&this.parts.me.host).next().is_some() {
+                let kept = this.parts.store.kept(name).await?;
+                this.take_over(name, app, kept);
+            }
+        }
+        this.follow_apps();
         this.publish();
         Ok((this, Handle { orders: orders_in, heard: heard_in, views: views_out }))
     }
@@ -279,7 +290,7 @@ impl Leases {
                 biased;
                 () = cancel.cancelled() => break,
                 heard = self.heard.recv() => if let Some(heard) = heard { self.hear(heard) },
-                Some((app, fact)) = self.stored.recv() => self.note_stored(&app, fact),
+                Some(done) = self.from_disk.recv() => self.take_from_disk(done),
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.finish(done),
                     Err(e) => tracing::error!(error = %e, "work on a lease panicked"),
@@ -289,11 +300,7 @@ impl Leases {
                     if changed.is_err() {
                         break;
                     }
-                    if let Err(e) = self.follow_apps().await {
-                        tracing::error!(error = %Chain(&e), "cannot read what is known of a lease");
-                        self.parts.apps.mark_changed();
-                        sleep(STORE_RETRY).await;
-                    }
+                    self.follow_apps();
                 }
                 () = sleep(sleep_for) => {}
             }
@@ -302,15 +309,17 @@ impl Leases {
         }
         self.work.shutdown().await;
         // What is queued is written before the agent leaves.
-        let Self { facts, unwritten, mut writer, stored, .. } = self;
-        drop(stored);
-        for fact in unwritten {
-            if facts.send(fact).await.is_err() {
-                break;
+        let Self { disk, undone, mut disk_task, mut from_disk, .. } = self;
+        let rest = async move {
+            for work in undone {
+                if disk.send(work).await.is_err() {
+                    break;
+                }
             }
-        }
-        drop(facts);
-        while writer.join_next().await.is_some() {}
+        };
+        let answers = async { while from_disk.recv().await.is_some() {} };
+        tokio::join!(rest, answers);
+        while disk_task.join_next().await.is_some() {}
     }
 
     fn now(&self) -> BootInstant {
@@ -329,17 +338,15 @@ impl Leases {
         }
     }
 
-    async fn follow_apps(&mut self) -> Result<(), crate::store::StoreError> {
+    fn follow_apps(&mut self) {
         let apps = Arc::clone(&self.parts.apps.borrow_and_update().apps);
         for (name, app) in apps.iter() {
-            let known = self.slots.contains_key(name);
-            if app.writers_on(&self.parts.me.host).next().is_none() && !known {
+            if !self.slots.contains_key(name) {
+                let ours = app.writers_on(&self.parts.me.host).next().is_some();
+                if ours && self.reading.insert(name.clone()) {
+                    self.undone.push_back(DiskWork::Read(name.clone()));
+                }
                 continue;
-            }
-            if !known {
-                let (slot, effects) = self.take_over(name, app).await?;
-                self.slots.insert(name.clone(), slot);
-                self.carry_out(name, effects);
             }
             let wish = app.wish(&self.parts.me);
             if let Some(slot) = self.slots.get_mut(name) {
@@ -353,11 +360,9 @@ impl Leases {
             self.parts.notes.clear(&name);
             self.slots.remove(&name);
         }
-        Ok(())
     }
 
-    async fn take_over(&self, name: &AppName, app: &Arc<App>) -> Result<(Slot, Vec<Effect>), crate::store::StoreError> {
-        let mut kept = self.parts.store.kept(name).await?;
+    fn take_over(&mut self, name: &AppName, app: &Arc<App>, mut kept: Kept) {
         // Only what this host was told before it ended counts as known; for a new app nothing is kept.
         kept.wish = Some(app.wish(&self.parts.me));
         let record = self.parts.notes.read(name, &self.parts.clock.boot_id());
@@ -376,7 +381,8 @@ impl Leases {
             look_at: now,
             looking: false,
         };
-        Ok((slot, effects))
+        self.slots.insert(name.clone(), slot);
+        self.carry_out(name, effects);
     }
 
     fn with(&mut self, app: &AppName, input: impl FnOnce(&mut Holder, BootInstant) -> Vec<Effect>) {
@@ -483,6 +489,20 @@ impl Leases {
         }
     }
 
+    fn take_from_disk(&mut self, done: FromDisk) {
+        match done {
+            FromDisk::Written(app, fact) => self.note_stored(&app, fact),
+            FromDisk::Kept(app, kept) => {
+                self.reading.remove(&app);
+                // It may be gone again.
+                let known = self.parts.apps.borrow().apps.get(&app).cloned();
+                if let Some(known) = known {
+                    self.take_over(&app, &known, kept);
+                }
+            }
+        }
+    }
+
     fn note_stored(&mut self, app: &AppName, fact: Fact) {
         self.with(app, |holder, now| holder.stored(fact, now));
         let now = self.now();
@@ -553,10 +573,9 @@ impl Leases {
                 drop(done.send(Ok(slot.fence_text.clone())));
             }
         }
-        // Facts that found the queue full wait here, in order.
-        while let Some(fact) = self.unwritten.pop_front() {
-            if let Err(mpsc::error::TrySendError::Full(fact)) = self.facts.try_send(fact) {
-                self.unwritten.push_front(fact);
+        while let Some(work) = self.undone.pop_front() {
+            if let Err(mpsc::error::TrySendError::Full(work)) = self.disk.try_send(work) {
+                self.undone.push_front(work);
                 break;
             }
         }
@@ -580,7 +599,7 @@ impl Leases {
                 }
                 Effect::WriteRecord(record) => self.note(app, record),
                 Effect::ClearRecord => self.parts.notes.clear(app),
-                Effect::Store(fact) => self.unwritten.push_back((app.clone(), fact)),
+                Effect::Store(fact) => self.undone.push_back(DiskWork::Write(app.clone(), fact)),
                 Effect::Fence { within, why } => {
                     tracing::warn!(app = %app, ?why, within = %span(within), "writers are being stopped");
                     if let Some(slot) = self.slots.get(app) {
@@ -643,6 +662,28 @@ impl Leases {
             *old = Arc::new(views);
             !same
         });
+    }
+}
+
+/// Order matters and nothing may be left out: a full disk makes the later ones wait. Leases run meanwhile.
+async fn work_on_disk(store: Store, mut work: mpsc::Receiver<DiskWork>, done: mpsc::Sender<FromDisk>) {
+    while let Some(work) = work.recv().await {
+        let answer = loop {
+            let worked = match &work {
+                DiskWork::Write(app, fact) => {
+                    store.put_fact(app, *fact).await.map(|()| FromDisk::Written(app.clone(), *fact))
+                }
+                DiskWork::Read(app) => store.kept(app).await.map(|kept| FromDisk::Kept(app.clone(), kept)),
+            };
+            match worked {
+                Ok(answer) => break answer,
+                Err(e) => tracing::error!(?work, error = %Chain(&e), "cannot store or read what is known of a lease"),
+            }
+            sleep(STORE_RETRY).await;
+        };
+        if done.send(answer).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -175,7 +175,8 @@ impl Leases {
     }
 
     /// A holder that has fenced the current generation, durably, while nothing else decides about the app: it goes on
-    /// as the next generation. Nobody else was ever told of this one, and it takes no grant of it any more.
+    /// as the next generation. It takes no grant of this one any more; another holder in the same region, whose writer
+    /// runs on, takes the next one when it renews.
     async fn reactivate_if_fenced(&self, app: &AppName, host: &HostName, request: &v1::LeaseRequest) {
         let wanted = self.replica.read(|state| {
             state.app(app).is_some_and(|a| {
@@ -183,7 +184,6 @@ impl Leases {
                     && a.record.generation == request.fenced
                     && !a.held()
                     && a.operation().and_then(|number| state.operation(number)).is_none_or(|op| op.past_no_return)
-                    && a.holders(a.active()).len() == 1
                     && a.holders(a.active()).contains(host)
                     && state.hosts().get(host).is_some_and(|h| h.quarantine.is_empty())
             })

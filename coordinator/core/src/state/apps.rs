@@ -28,11 +28,19 @@ fn record(timings: &Timings) -> TimingsRecord {
     }
 }
 
+/// Leases of the generation that ends, and of any before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// None is left: their end was waited for, or every holder has fenced.
+    Over,
+    /// Nobody waited: they may outlast their generation.
+    MayLive,
+}
+
 impl App {
     /// Everything that ends with a generation: hold, who could take over, the timings of old grants.
-    pub(super) fn begin_generation(&mut self, index: LogIndex) {
-        // Where a hold is taken back, nobody waited for what was granted before it: it may outlast its generation.
-        let living = self.timings().filter(|_| self.held() && !self.record.hold_over);
+    pub(super) fn begin_generation(&mut self, index: LogIndex, leases: Before) {
+        let living = self.timings().filter(|_| leases == Before::MayLive);
         let timings = match (living, self.spec.timings()) {
             (Some(old), Some(new)) => Some(old.longest(&new)),
             (_, new) => new,
@@ -162,7 +170,7 @@ impl State {
             active: active.clone(),
         };
         app.activate(active);
-        app.begin_generation(cx.index);
+        app.begin_generation(cx.index, Before::Over);
         // A running database was found there: clients may be sent to it at once.
         app.record.routed = true;
         self.apps.insert(name, app);
@@ -220,14 +228,17 @@ impl State {
         if !app.leased() {
             return Err(refuse(Reason::NoFailover, format!("app {name} has no leases, so no fence ends one")));
         }
-        let Some(holder) = app.holders(&app.active).into_iter().find(|h| h.as_str() == c.host) else {
+        let holders = app.holders(&app.active);
+        // This one has fenced; the others may write on, and take the next generation when they renew.
+        let before = if holders.len() == 1 { Before::Over } else { Before::MayLive };
+        let Some(holder) = holders.into_iter().find(|h| h.as_str() == c.host) else {
             return Err(refuse(Reason::NotPermitted, format!("{} holds no writer of app {name}", c.host)));
         };
         if let Some((host, why)) = self.quarantined(&BTreeSet::from([holder])) {
             return Err(refuse(Reason::Quarantined, format!("host {host} is quarantined: {why}")));
         }
         let (name, app) = self.app_mut(&c.app)?;
-        app.begin_generation(cx.index);
+        app.begin_generation(cx.index, before);
         cx.touch(Key::App(name));
         Ok(app_generation(self, &c.app))
     }

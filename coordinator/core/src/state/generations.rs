@@ -3,7 +3,7 @@
 
 use holdfast_types::{AppName, OperationId, RegionName, refusal::Reason, spec::FencedBy};
 
-use super::{Answer, App, Context, Key, State, refuse};
+use super::{Answer, App, Context, Key, State, apps::Before, refuse};
 use crate::{
     change::{self, Refused},
     records::{Action, CommandOutcome, Operation, Step, StepState},
@@ -126,7 +126,7 @@ impl State {
             return Err(refuse(Reason::NotPromotable, format!("{region} cannot take over app {name}")));
         }
         app.activate(region);
-        app.begin_generation(cx.index);
+        app.begin_generation(cx.index, Before::Over);
         let generation = app.record.generation;
         cx.touch(Key::App(name));
         let op = self.operations.get_mut(&id).expect("running found it");
@@ -155,7 +155,9 @@ impl State {
         if app.record.held_by != c.operation {
             return Err(refuse(Reason::BadRequest, format!("app {name} is not held by operation {id}")));
         }
-        app.begin_generation(cx.index);
+        // Where a hold is taken back before its wait was over, nobody waited.
+        let before = if app.record.hold_over { Before::Over } else { Before::MayLive };
+        app.begin_generation(cx.index, before);
         let generation = app.record.generation;
         cx.touch(Key::App(name));
         Ok(generation)

@@ -118,6 +118,26 @@ fn a_quarantined_holder_is_not_reactivated() {
 }
 
 #[test]
+fn of_several_holders_any_that_has_fenced_begins_the_next_generation_and_the_others_leases_still_count() {
+    let two = Wanted { second: true, ..Wanted::shop(2) };
+    let mut log = Log::with_app(&two);
+    let hosts = |log: &Log| log.app("shop").holders(log.app("shop").active()).len();
+    assert_eq!(hosts(&log), 2);
+    let long = log.app("shop").timings().expect("timings");
+    log.done(apply_spec(&Wanted { lease: "2s", renew: "500ms", within: "1s", ..two }, 1));
+    assert_eq!(log.done(reactivate("shop", 1, WEB[0])), 2);
+    assert_eq!(log.app("shop").timings(), Some(long), "the other holder may live on a lease from before");
+    assert_eq!(log.refused(reactivate("shop", 1, "use-db1")).reason, Reason::GenerationMoved, "it asks for the next");
+    assert_eq!(log.done(reactivate("shop", 2, "use-db1")), 3);
+
+    let mut log = Log::with_app(&Wanted::shop(2));
+    log.done(apply_spec(&Wanted { lease: "2s", renew: "500ms", within: "1s", ..Wanted::shop(2) }, 1));
+    log.done(reactivate("shop", 1, "use-db1"));
+    let app = log.app("shop");
+    assert_eq!(app.timings(), app.spec.timings(), "the only holder has fenced: nothing is left of the old lease");
+}
+
+#[test]
 fn an_enrolment_is_answered_again_until_its_certificate_is_renewed() {
     let mut log = Log::cluster();
     log.done(token("once", "us-west", 1, ""));

@@ -47,6 +47,8 @@ pub struct Wanted {
     /// Instead of the region's own database host.
     pub west_db: &'static str,
     pub port: u16,
+    /// A second database of the app, on each region's other host.
+    pub second: bool,
 }
 
 impl Wanted {
@@ -62,6 +64,7 @@ impl Wanted {
             proxies: true,
             west_db: DB[1],
             port: 5432,
+            second: false,
         }
     }
 
@@ -73,15 +76,23 @@ impl Wanted {
                 "  {}:\n    roles:\n      db: [{{host: {db}, address: 10.{n}.0.1}}]\n      proxy: [{{host: {}, address: 10.{n}.0.2}}]\n",
                 REGIONS[n], WEB[n]
             );
+            if self.second {
+                text += &format!("      db2: [{{host: {}, address: 10.{n}.0.2}}]\n", WEB[n]);
+            }
         }
-        text += &format!(
-            "writers:\n  pg:\n    kind: postgres\n    on: db\n    run_by: {{systemd: {app}.service}}\n    data_dir: /srv/{app}\n    \
-             port: {port}\n    login: {{socket: /run/postgresql, user: holdfast}}\n",
-            app = self.app,
-            port = self.port,
-        );
-        if self.regions > 1 {
-            text += "    replication: {mode: async, user: replicator}\n";
+        text += "writers:\n";
+        for (writer, on, port) in [("pg", "db", self.port), ("pg2", "db2", 5433)] {
+            if writer == "pg2" && !self.second {
+                continue;
+            }
+            text += &format!(
+                "  {writer}:\n    kind: postgres\n    on: {on}\n    run_by: {{systemd: {app}-{on}.service}}\n    data_dir: /srv/{app}-{on}\n    \
+                 port: {port}\n    login: {{socket: /run/postgresql, user: holdfast}}\n",
+                app = self.app,
+            );
+            if self.regions > 1 {
+                text += "    replication: {mode: async, user: replicator}\n";
+            }
         }
         text += "checks:\n  writes: {kind: postgres, writer: pg, where: local, expect: accepts_writes, vital: true}\n";
         if self.failover {
