@@ -92,6 +92,8 @@ pub enum Heard {
     Up(usize, mpsc::Sender<v1::LeaseRequest>),
     /// It is down.
     Down(usize),
+    /// A coordinator knows of this run of the agent from now on; what it refused before it may grant now.
+    Welcomed,
     /// An answer.
     Reply(v1::LeaseReply),
 }
@@ -191,6 +193,8 @@ pub struct Parts {
     pub apps: watch::Receiver<Known>,
     /// Numbers of requests start after this one.
     pub number: u64,
+    /// Which run of the agent this is; told with every request.
+    pub instance: String,
     /// The host was booted since the agent last ran.
     pub booted: bool,
 }
@@ -397,13 +401,18 @@ impl Leases {
         match heard {
             Heard::Up(link, to) => {
                 self.links.insert(link, to);
-                let apps: Vec<_> = self.slots.keys().cloned().collect();
-                for app in apps {
-                    self.with(&app, |holder, now| holder.ask_now(now));
-                }
+                self.ask_for_all();
             }
+            Heard::Welcomed => self.ask_for_all(),
             Heard::Down(link) => drop(self.links.remove(&link)),
             Heard::Reply(reply) => self.take_reply(reply),
+        }
+    }
+
+    fn ask_for_all(&mut self) {
+        let apps: Vec<_> = self.slots.keys().cloned().collect();
+        for app in apps {
+            self.with(&app, |holder, now| holder.ask_now(now));
         }
     }
 
@@ -591,6 +600,7 @@ impl Leases {
                         generation: ask.generation.0,
                         fenced: ask.fenced.0,
                         counts_end: ask.counts_end,
+                        instance: self.parts.instance.clone(),
                     };
                     for to in self.links.values() {
                         // A stream that takes nothing is as good as one that is down; the next request is soon.

@@ -24,7 +24,7 @@ use crate::{
     connect::Connect,
     control::{self, Control},
     executors::Executors,
-    leases::{self, Leases, Link, Notes, notes_folder, serve_link},
+    leases::{self, Heard, Leases, Link, Notes, notes_folder, serve_link},
     locks::AppLocks,
     proxies::Proxies,
     renew::{self, Renewal},
@@ -112,6 +112,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
         locks: locks.clone(),
         apps: desk.watch(),
         number: life.starts << 32,
+        instance: parts.instance.clone(),
         booted: life.booted,
     })
     .await?;
@@ -188,12 +189,16 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
             "lease stream"
         });
         let (session, standing) = Session::new(shared.clone(), address.clone(), seed.rotate_left(32));
-        let (mut first, ready, until) = (standing.clone(), parts.ready.clone(), token());
+        let (mut news, ready, until) = (standing.clone(), parts.ready.clone(), token());
+        let welcomed = lease_handle.heard();
         sessions.insert(address.clone(), standing);
         tasks.spawn(async move {
             let told = async {
-                if first.wait_for(|standing| standing.up).await.is_ok() {
+                while news.wait_for(|standing| standing.up).await.is_ok() {
                     ready.send_replace(true);
+                    if welcomed.send(Heard::Welcomed).await.is_err() || news.wait_for(|s| !s.up).await.is_err() {
+                        break;
+                    }
                 }
                 std::future::pending::<()>().await;
             };

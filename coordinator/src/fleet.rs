@@ -67,7 +67,8 @@ struct Inner {
     counts_end: BTreeMap<(AppName, HostName), u64>,
     newest_request: BTreeMap<(AppName, HostName), u64>,
     end_wanted: BTreeMap<AppName, u64>,
-    looks: BTreeMap<u64, mpsc::Sender<(HostName, v1::LookReply)>>,
+    /// Whom we wait for, and where their answers go.
+    looks: BTreeMap<u64, (BTreeSet<HostName>, mpsc::Sender<(HostName, v1::LookReply)>)>,
     looks_asked: u64,
 }
 
@@ -313,7 +314,7 @@ impl Fleet {
             let mut inner = self.lock();
             inner.looks_asked += 1;
             let number = inner.looks_asked;
-            inner.looks.insert(number, tx);
+            inner.looks.insert(number, (hosts.clone(), tx));
             number
         };
         for host in hosts {
@@ -323,11 +324,13 @@ impl Fleet {
         (number, rx)
     }
 
-    /// A host's answer to a look.
+    /// A host's answer to a look; the first of a host that was asked counts.
     pub fn looked(&self, host: &HostName, reply: v1::LookReply) {
-        let asked = self.lock().looks.get(&reply.number).cloned();
-        if let Some(tx) = asked {
-            // Sized for one answer of each host asked; a second one of the same host is dropped.
+        let mut inner = self.lock();
+        let asked = inner.looks.get_mut(&reply.number).filter(|(hosts, _)| hosts.contains(host));
+        if let Some((hosts, tx)) = asked {
+            hosts.remove(host);
+            // Sized for one answer of each host asked.
             drop(tx.try_send((host.clone(), reply)));
         }
     }

@@ -121,6 +121,14 @@ impl Leases {
                 Err(e) => replies.push(refused(&request, &Refused { reason: Reason::BadRequest, what: e.to_string() })),
             }
         }
+        // A clone of the host, say, from a copy of its disk: one of the two has the session, and only that one writes.
+        let live = self.fleet.live(host).map(|live| live.instance);
+        let (asked, others): (Vec<_>, Vec<_>) =
+            asked.into_iter().partition(|(_, request)| live.as_ref().is_none_or(|live| *live == request.instance));
+        replies.extend(others.iter().map(|(_, request)| {
+            let what = format!("another run of the agent has the session of {host}");
+            refused(request, &Refused { reason: Reason::NotPermitted, what })
+        }));
         for (app, request) in &asked {
             self.fleet.note_heard(host, self.clock.boot());
             // Only of what it holds, so that nothing is remembered of apps that there are not.

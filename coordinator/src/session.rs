@@ -8,7 +8,7 @@ use holdfast_coordinator_core::{
 };
 use holdfast_proto::{PROTOCOL, PROTOCOL_MIN, v1};
 use holdfast_shared::{clock::SharedClock, refusal::to_status};
-use holdfast_types::{AppName, refusal::Reason};
+use holdfast_types::{AppName, OperationId, refusal::Reason};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,6 +25,10 @@ use crate::{
 
 /// An agent that opens a session says who runs there at once.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// An agent reads what it is sent at once; one that has so many messages waiting for so long is stopped or stuck.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+/// Longest text of an agent that is committed: one line for people. In bytes.
+const TEXT_MAX: usize = 2_000;
 /// What agents are told to send when nothing else is to be said.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -65,9 +69,10 @@ impl v1::agent_session_server::AgentSession for Sessions {
         let stream = request.into_inner();
         let cancel = self.cancel.child_token();
         self.tasks.spawn(async move {
-            if let Err(status) = this.serve(&caller, stream, &tx, cancel).await {
-                // The agent may be gone already; then nobody is left to tell.
-                drop(tx.send(Err(status)).await);
+            let to = ToOne { tx, cancel: cancel.clone() };
+            if let Err(status) = this.serve(&caller, stream, &to, cancel).await {
+                // The agent may be gone already, or not read; then nobody is left to tell.
+                drop(to.tx.try_send(Err(status)));
             }
         });
         Ok(Response::new(ReceiverStream::new(rx)))
@@ -81,6 +86,26 @@ impl v1::agent_session_server::AgentSession for Sessions {
         self.admit(&caller)?;
         let stream = request.into_inner();
         Ok(Response::new(self.leases.serve(caller, stream, &self.tasks, self.cancel.child_token())))
+    }
+}
+
+/// Where one agent's messages go.
+struct ToOne {
+    tx: mpsc::Sender<Result<v1::ToAgent, Status>>,
+    cancel: CancellationToken,
+}
+
+impl ToOne {
+    /// An agent that does not read is not there: its session ends, whatever else still comes from it.
+    async fn send(&self, body: v1::to_agent::Body) -> Result<(), Status> {
+        let gone = || Status::cancelled("the agent does not read");
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Status::aborted("this session is closed")),
+            sent = timeout(READ_WITHIN, self.tx.send(Ok(v1::ToAgent { body: Some(body) }))) => {
+                sent.map_err(|_| gone())?.map_err(|_| gone())
+            }
+        }
     }
 }
 
@@ -106,7 +131,7 @@ impl Sessions {
         &self,
         caller: &AgentCaller,
         mut from: Streaming<v1::FromAgent>,
-        to: &mpsc::Sender<Result<v1::ToAgent, Status>>,
+        to: &ToOne,
         cancel: CancellationToken,
     ) -> Result<(), Status> {
         let hello = match timeout(HELLO_WITHIN, from.message()).await {
@@ -156,6 +181,10 @@ impl Sessions {
             self.fleet.close(&caller.host);
             return Err(to_status(Reason::Quarantined, format!("host {host} is quarantined: {why}"), vec![], vec![]));
         }
+        // A session that was only lost says nothing new.
+        if self.replica.read(|s| s.hosts().get(&caller.host).is_some_and(|h| h.starts == hello.starts)) {
+            return Ok(());
+        }
         let noted = NoteStarts { host: host.clone(), starts: hello.starts };
         match self.replica.propose(COORDINATOR, Kind::NoteStarts(noted)).await {
             Ok(_) => Ok(()),
@@ -173,13 +202,12 @@ impl Sessions {
         &self,
         caller: &AgentCaller,
         from: &mut Streaming<v1::FromAgent>,
-        to: &mpsc::Sender<Result<v1::ToAgent, Status>>,
+        to: &ToOne,
         outgoing: &mut mpsc::Receiver<v1::ToAgent>,
         welcome: v1::Welcome,
         cancel: &CancellationToken,
     ) -> Result<(), Status> {
-        let gone = |_| Status::cancelled("the agent does not read");
-        to.send(Ok(v1::ToAgent { body: Some(v1::to_agent::Body::Welcome(welcome)) })).await.map_err(gone)?;
+        to.send(v1::to_agent::Body::Welcome(welcome)).await?;
         let mut applied = self.replica.applied();
         let mut changed = self.fleet.changed();
         let mut paces = self.paces.changed();
@@ -189,14 +217,12 @@ impl Sessions {
             let now_desired = self.replica.read(|s| desired(s, &self.fleet, &caller.host, &caller.region));
             // What changed of other hosts' apps is no news here.
             if sent_desired.as_ref().map(|sent| &sent.apps) != Some(&now_desired.apps) {
-                let body = v1::to_agent::Body::Desired(now_desired.clone());
-                to.send(Ok(v1::ToAgent { body: Some(body) })).await.map_err(gone)?;
+                to.send(v1::to_agent::Body::Desired(now_desired.clone())).await?;
                 sent_desired = Some(now_desired);
             }
             let now_paces = self.paces.of(sent_desired.iter().flat_map(|d| &d.apps).map(|a| a.app.as_str()));
             for pace in now_paces.iter().filter(|p| !sent_paces.contains(p)) {
-                let body = v1::to_agent::Body::Pace(pace.clone());
-                to.send(Ok(v1::ToAgent { body: Some(body) })).await.map_err(gone)?;
+                to.send(v1::to_agent::Body::Pace(pace.clone())).await?;
             }
             sent_paces = now_paces;
             // `message()` keeps a half-read message in the stream; the watches and the channel lose nothing either.
@@ -207,7 +233,8 @@ impl Sessions {
                 _ = changed.changed() => {}
                 _ = paces.changed() => {}
                 message = outgoing.recv() => match message {
-                    Some(message) => to.send(Ok(message)).await.map_err(gone)?,
+                    Some(v1::ToAgent { body: Some(body) }) => to.send(body).await?,
+                    Some(v1::ToAgent { body: None }) => {}
                     None => return Ok(()),
                 },
                 message = from.message() => match message? {
@@ -219,12 +246,7 @@ impl Sessions {
         }
     }
 
-    async fn take(
-        &self,
-        caller: &AgentCaller,
-        body: v1::from_agent::Body,
-        to: &mpsc::Sender<Result<v1::ToAgent, Status>>,
-    ) -> Result<(), Status> {
+    async fn take(&self, caller: &AgentCaller, body: v1::from_agent::Body, to: &ToOne) -> Result<(), Status> {
         let now = self.clock.boot();
         self.fleet.note_heard(&caller.host, now);
         match body {
@@ -244,10 +266,7 @@ impl Sessions {
                 if let Some(result) = item.result {
                     self.commit(caller, result).await?;
                 }
-                let ack = v1::to_agent::Body::Ack(v1::OutboxAck { number });
-                to.send(Ok(v1::ToAgent { body: Some(ack) }))
-                    .await
-                    .map_err(|_| Status::cancelled("the agent does not read"))?;
+                to.send(v1::to_agent::Body::Ack(v1::OutboxAck { number })).await?;
             }
         }
         Ok(())
@@ -282,15 +301,67 @@ impl Sessions {
             attempt: id.attempt,
             host: caller.host.to_string(),
             outcome: outcome.into(),
-            text: result.text,
+            text: shortened(result.text),
             position: result.database.map(|d| Position { timeline: d.timeline, lsn: d.lsn }),
         };
+        // Of what no operation waits for, nothing is written: the log is not an agent's to fill.
+        let waits = self.replica.read(|s| {
+            s.operation(OperationId(id.operation))
+                .is_some_and(|op| !op.at().ended() && (id.step as usize) < op.steps.len())
+        });
+        if !waits {
+            tracing::debug!(host = %caller.host, operation = id.operation, "a result that nothing waits for");
+            return Ok(());
+        }
         let change = CommandEnded { operation: id.operation, step: id.step, result: Some(record) };
         self.replica.propose(caller.host.as_str(), Kind::CommandEnded(change)).await.map_err(|e| e.status())?;
         Ok(())
     }
 }
 
+/// Cut at a character's border.
+fn shortened(mut text: String) -> String {
+    if text.len() > TEXT_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_MAX));
+        text.push('…');
+    }
+    text
+}
+
 fn bad(what: &str) -> Status {
     to_status(Reason::BadRequest, what, vec![], vec![])
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    fn beat() -> v1::to_agent::Body {
+        v1::to_agent::Body::Ack(v1::OutboxAck { number: 1 })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_does_not_read_loses_its_session_and_a_closed_one_waits_for_nobody() {
+        let (tx, mut reads) = mpsc::channel(1);
+        let to = ToOne { tx, cancel: CancellationToken::new() };
+        to.send(beat()).await.expect("there is room for one");
+        let began = tokio::time::Instant::now();
+        assert_eq!(to.send(beat()).await.expect_err("it does not read").code(), Code::Cancelled);
+        assert_eq!(began.elapsed(), READ_WITHIN);
+        reads.recv().await.expect("the first").expect("a message");
+        to.send(beat()).await.expect("it reads again");
+        to.cancel.cancel();
+        let began = tokio::time::Instant::now();
+        assert_eq!(to.send(beat()).await.expect_err("closed").code(), Code::Aborted);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_text_is_cut_at_a_characters_border() {
+        assert_eq!(shortened("stopped".to_owned()), "stopped");
+        let long = shortened("ä".repeat(TEXT_MAX));
+        assert_eq!((long.chars().count(), long.ends_with("ä…")), (TEXT_MAX / 2 + 1, true));
+    }
 }

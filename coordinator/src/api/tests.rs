@@ -28,6 +28,7 @@ use tokio_stream::StreamExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status};
 
+mod agents;
 mod strangers;
 
 use super::{Api, samples};
@@ -45,6 +46,9 @@ use crate::{
 
 /// A cluster of one elects itself within seconds; the rest takes milliseconds.
 const WITHIN: Duration = Duration::from_secs(60);
+
+/// The run of a played host's agent.
+const PLAYED: &str = "played";
 
 struct World {
     api: Api,
@@ -136,7 +140,8 @@ impl World {
     /// The host holds a session, and answers every look with this.
     fn plays(&mut self, host: &str, region: &str, database: Option<v1::DatabaseEvidence>) {
         let host: HostName = host.parse().expect("a name");
-        let hello = v1::Hello { version: "0.1.0".to_owned(), ..<_>::default() };
+        let (version, instance) = ("0.1.0".to_owned(), PLAYED.to_owned());
+        let hello = v1::Hello { version, instance, ..<_>::default() };
         let now = (self.api.clock.boot(), self.api.clock.wall());
         let region = region.parse().expect("a name");
         let (_, mut orders) = self.api.fleet.enter(&host, &region, &hello, "10.0.0.1:1", now, CancellationToken::new());
