@@ -101,6 +101,15 @@ struct Queue {
     waiting: BTreeMap<(Token, CommandId), (Command, v1::Command)>,
 }
 
+impl Queue {
+    /// Whether one that waits would end this one at once if it ran.
+    fn is_overtaken(&self, command: &Command) -> bool {
+        self.waiting.values().any(|(later, _)| {
+            later.received.token > command.received.token && later.received.kind.preempts(command.received.kind)
+        })
+    }
+}
+
 /// Owns all commands.
 pub struct Commands {
     parts: Parts,
@@ -238,6 +247,11 @@ impl Commands {
             }
             let Some((_, (command, message))) = queue.waiting.pop_first() else { return };
             let id = command.received.id;
+            if queue.is_overtaken(&command) {
+                let text = format!("{} was not begun: a later command takes it back", command.received.kind.name());
+                self.tell(id, Ended::new(v1::CommandOutcome::Failed, text), Duration::ZERO).await;
+                continue;
+            }
             // Something higher may have begun while it waited.
             match self.decide(&command).await {
                 Ok(Decision::Run | Decision::Resume) => {}

@@ -117,12 +117,16 @@ async fn a_fence_waits_for_nobody_and_its_result_says_that_nothing_is_left() {
     });
     coordinator.command(1, 20, 1, WITHIN, Body::Cut(v1::Cut {}));
     eventually("the cut begun", || (host.times("cut") == 1).then_some(())).await;
+    // One that waits behind it is not begun before the fence.
+    coordinator.command(3, 25, 1, WITHIN, Body::Cut(v1::Cut {}));
     coordinator.command(2, 30, 1, WITHIN, Body::Fence(v1::Fence {}));
+    assert_eq!(coordinator.result(3).await.text, "cut was not begun: a later command takes it back");
     assert_eq!(coordinator.result(1).await.outcome(), v1::CommandOutcome::Failed);
     let fenced = coordinator.result(2).await;
     assert_eq!(fenced.outcome(), v1::CommandOutcome::Done, "{}", fenced.text);
     assert!(fenced.text.starts_with("generation 1 is fenced: pg stopped"), "{}", fenced.text);
     assert_eq!(coordinator.lease_is(v1::LeaseState::Fenced).await.fenced, 1);
+    assert_eq!(host.times("cut"), 1);
     agent.stop().await;
 }
 
