@@ -198,7 +198,7 @@ impl Proxies {
         for place in &places {
             self.switch(place, intent).await?;
         }
-        Ok(format!("{} backends on {} are open for {}", places.len(), self.me.host, intent.region))
+        Ok(self.open_for(places.len(), &intent.region))
     }
 
     /// Makes one backend as it should be, when it is not.
@@ -233,7 +233,12 @@ impl Proxies {
                 ));
             }
         }
-        Ok((!places.is_empty()).then(|| format!("{} backends on {} are open for {region}", places.len(), self.me.host)))
+        Ok((!places.is_empty()).then(|| self.open_for(places.len(), region)))
+    }
+
+    fn open_for(&self, backends: usize, region: &RegionName) -> String {
+        let (what, is) = if backends == 1 { ("backend", "is") } else { ("backends", "are") };
+        format!("{backends} {what} on {} {is} open for {region}", self.me.host)
     }
 
     async fn round(&self, apps: &Apps) {
