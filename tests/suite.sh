@@ -4,6 +4,7 @@
 # about the source: format, lints, docs, examples.
 # usage: suite.sh [all | e2e | unit] [FAMILY]
 #   JOBS=2   how many families run side by side. One whose file has a line "//! suite: alone" (it measures) runs by itself.
+# Those of tests/e2e, and those whose file has a line "//! suite: root", run as root; the build and the rest do not.
 #   LIMIT=900   seconds that one family may take
 # exit: 0 when all passed; anything else when one failed, was not found or found no tests
 set -uo pipefail
@@ -23,7 +24,7 @@ trap finish EXIT
 trap 'exit 130' INT TERM HUP
 # sudo forgets the environment.
 seeds=(${HF_SEEDS:+HF_SEEDS="$HF_SEEDS"} ${HF_SEED:+HF_SEED="$HF_SEED"})
-# Hosts are network namespaces: the families with real processes run as root, the build does not.
+# Hosts are network namespaces, and PostgreSQL runs as its own user.
 sudo=()
 [ "$(id -u)" = 0 ] || sudo=(sudo -n)
 
@@ -75,7 +76,7 @@ count() { sed -n "s/^test result: .* \([0-9]*\) $1;.*/\1/p" "$2" | awk '{ n += $
 seconds() { local span=$(($(date +%s%N) - $1)); printf '%d.%d' $((span / 1000000000)) $((span / 100000000 % 10)); }
 # One family; its verdict goes into a file as "passed failed".
 run() {
-  local kind=$1 family=$2 program=$3 folder=$4 log=$work/${2//\//_}.log
+  local kind=$1 family=$2 program=$3 folder=$4 source=$5 log=$work/${2//\//_}.log
   local begun status passed failed child as=() words=("$program" --color never)
   case $kind:$family in
     e2e:*) as=("${sudo[@]}") ;;
@@ -84,6 +85,7 @@ run() {
     source:docs) words=(env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items --locked) ;;
     source:examples) words=(cargo test --quiet --workspace --doc --locked) ;;
   esac
+  grep -q '^//! suite: root' "$source" && as=("${sudo[@]}")
   begun=$(date +%s%N)
   # Backtraces of the library that carries errors only hide the message; a changed snapshot fails and writes no file.
   (cd "$folder" && exec "${as[@]}" env RUST_LIB_BACKTRACE=0 INSTA_UPDATE=no CARGO_MANIFEST_DIR="$folder" ${seeds[@]+"${seeds[@]}"} \
@@ -119,14 +121,14 @@ settle() {
 }
 alone=()
 while IFS=$'\t' read -r kind family program source folder; do
-  if grep -q '^//! suite: alone' "$source"; then alone+=("$kind"$'\t'"$family"$'\t'"$program"$'\t'"$folder"); continue; fi
+  if grep -q '^//! suite: alone' "$source"; then alone+=("$kind"$'\t'"$family"$'\t'"$program"$'\t'"$folder"$'\t'"$source"); continue; fi
   settle $((jobs - 1))
-  start "$kind" "$family" "$program" "$folder"
+  start "$kind" "$family" "$program" "$folder" "$source"
 done <"$work/chosen"
 settle 0
 for line in ${alone[@]+"${alone[@]}"}; do
-  IFS=$'\t' read -r kind family program folder <<<"$line"
-  start "$kind" "$family" "$program" "$folder"
+  IFS=$'\t' read -r kind family program folder source <<<"$line"
+  start "$kind" "$family" "$program" "$folder" "$source"
   settle 0
 done
 

@@ -1,4 +1,6 @@
-//! Executors and checks against real PostgreSQL 15 and HAProxy. Needs root, postgresql-15 and haproxy.
+//! Executors and checks against real PostgreSQL and HAProxy.
+//!
+//! suite: root
 
 mod support;
 
