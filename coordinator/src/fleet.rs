@@ -67,9 +67,16 @@ struct Inner {
     counts_end: BTreeMap<(AppName, HostName), u64>,
     newest_request: BTreeMap<(AppName, HostName), u64>,
     end_wanted: BTreeMap<AppName, u64>,
-    /// Whom we wait for, and where their answers go.
-    looks: BTreeMap<u64, (BTreeSet<HostName>, mpsc::Sender<(HostName, v1::LookReply)>)>,
+    looks: BTreeMap<u64, Look>,
     looks_asked: u64,
+}
+
+/// One question to several hosts.
+#[derive(Debug)]
+struct Look {
+    /// Those that have not answered.
+    asked: BTreeSet<HostName>,
+    answers: mpsc::Sender<(HostName, v1::LookReply)>,
 }
 
 /// Cheap to clone.
@@ -314,7 +321,7 @@ impl Fleet {
             let mut inner = self.lock();
             inner.looks_asked += 1;
             let number = inner.looks_asked;
-            inner.looks.insert(number, (hosts.clone(), tx));
+            inner.looks.insert(number, Look { asked: hosts.clone(), answers: tx });
             number
         };
         for host in hosts {
@@ -327,11 +334,11 @@ impl Fleet {
     /// A host's answer to a look; the first of a host that was asked counts.
     pub fn looked(&self, host: &HostName, reply: v1::LookReply) {
         let mut inner = self.lock();
-        let asked = inner.looks.get_mut(&reply.number).filter(|(hosts, _)| hosts.contains(host));
-        if let Some((hosts, tx)) = asked {
-            hosts.remove(host);
+        if let Some(look) = inner.looks.get_mut(&reply.number)
+            && look.asked.remove(host)
+        {
             // Sized for one answer of each host asked.
-            drop(tx.try_send((host.clone(), reply)));
+            drop(look.answers.try_send((host.clone(), reply)));
         }
     }
 
