@@ -2,7 +2,7 @@
 #   make demo [KEEP=1]        two regions, one is cut off, the other takes over; the last line is one JSON object
 #   make test                 everything; the last line is "N passed, N failed"
 #   make verify               formats, lints, dependencies, docs, unit and property tests; changes nothing
-#   make e2e [ONLY=family]    real processes, PostgreSQL, HAProxy and Docker on hosts that are cut off
+#   make e2e [ONLY=family]    real processes, PostgreSQL, HAProxy, Docker and systemd on hosts that are cut off
 #   make chaos [SEEDS=30]     seeded cuts, heals and kills; HF_SEED=17 replays one
 #   make bench                how long the parts of a failover take
 SHELL := /bin/bash

@@ -4,7 +4,7 @@
 # HAProxy or Docker that is there already as it is.
 # usage: preflight.sh [--check] [--with-docker] [--loopback] [--demo]
 #   --check        only say it; exit 1 when something is missing
-#   --with-docker  also what the tests with containers need
+#   --with-docker  also what the tests with containers and with a booted systemd need
 #   --loopback     a machine without network namespaces will do (the demo then shows no isolation)
 #   --demo         --loopback, what the build takes, and how long everything will be
 # exit: 0 ready · 1 something is missing and was not installed · 2 this machine cannot do it
@@ -118,6 +118,12 @@ for package in "$@"; do
     policy=$(apt-cache policy docker-cli)
     case $policy in *Candidate:\ [0-9]*) packages+=(docker-cli) ;; esac
   fi
+  if [ "$package" = systemd-container ]; then
+    # It takes a systemd of its own version: the one of the systemd that is here, while there is one, replaces nothing.
+    here=$(dpkg-query -W -f '${Version}' systemd 2>/dev/null) || here=
+    policy=$(apt-cache madison systemd-container)
+    case $policy in *"| $here |"*) packages[${#packages[@]}-1]=systemd-container=$here ;; esac
+  fi
 done
 say "installing ${packages[*]}"
 add "${packages[@]}"
@@ -152,6 +158,8 @@ if [ "$docker" = 1 ]; then
   has dockerd || need docker.io 25 280
   if has dockerd && ! has docker; then need docker-cli 3 40; fi
   has busybox || need busybox-static 2 2
+  [ -x /usr/lib/systemd/systemd ] || need systemd 5 15
+  has systemd-nspawn || need systemd-container 3 2
 fi
 if [ ${#missing[@]} = 0 ]; then
   say "nothing to install; PostgreSQL $major and $(haproxy -v | sed -n '1s/^HAProxy version \([^ -]*\).*/HAProxy \1/p') are used as they are"

@@ -8,6 +8,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -21,6 +22,7 @@ use holdfast_types::BootInstant;
 use super::{
     haproxy::{Backend, HaProxy},
     host::Host,
+    machine::Machine,
     net::Net,
     postgres::PgNode,
     process::{Output, Process, Program},
@@ -70,6 +72,12 @@ impl Binaries {
     #[must_use]
     pub fn program(&self, name: &str, host: &Host) -> Program {
         Program::new(self.path(name)).on(host)
+    }
+
+    /// The folder with the programs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The file of one of the programs.
@@ -139,6 +147,8 @@ pub struct Fleet {
     // Fields are dropped in this order: who acts first, the net last.
     agents: BTreeMap<String, Process>,
     coordinator: Option<Process>,
+    /// What leads into the booted machine that a host's agent lives in, by the host.
+    machines: BTreeMap<String, Vec<OsString>>,
     /// `us-east`, whose database is the primary at first.
     pub east: Region,
     /// `us-west`, whose database is the standby at first.
@@ -180,6 +190,7 @@ impl Fleet {
         Ok(Self {
             agents: BTreeMap::new(),
             coordinator: None,
+            machines: BTreeMap::new(),
             east: Region { name: "us-east".to_owned(), db: use_db, web: use_web, pg: primary, proxy: east_proxy },
             west: Region { name: "us-west".to_owned(), db: usw_db, web: usw_web, pg: standby, proxy: west_proxy },
             third,
@@ -324,7 +335,19 @@ impl Fleet {
     pub fn start_agent(&mut self, binaries: &Binaries, program: &str, host: &Host, config: &Path) -> Result<()> {
         self.agents.remove(&host.name);
         let log = self.net.log(&format!("agent-{}", host.name));
-        self.agents.insert(host.name.clone(), binaries.agent_run(program, host, config).start(&host.name, &log)?);
+        let through = self.machines.get(&host.name).map_or(&[][..], Vec::as_slice);
+        let run = binaries.agent_run(program, host, config).through(through);
+        self.agents.insert(host.name.clone(), run.start(&host.name, &log)?);
+        Ok(())
+    }
+
+    /// From now on a host's agent is started in a booted machine. The one that runs is ended.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn move_agent(&mut self, host: &Host, machine: &Machine) -> Result<()> {
+        self.agent(host)?.terminate(COMMAND_WITHIN)?;
+        self.machines.insert(host.name.clone(), machine.of_its_own());
         Ok(())
     }
 

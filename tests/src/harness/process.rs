@@ -28,6 +28,7 @@ pub struct Program {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     namespace: Option<PathBuf>,
+    through: Vec<OsString>,
     user: Option<String>,
     directory: PathBuf,
 }
@@ -74,6 +75,7 @@ impl Program {
             args: Vec::new(),
             env: Vec::new(),
             namespace: None,
+            through: Vec::new(),
             user: None,
             // Readable for every user, unlike the folder a test is started from.
             directory: PathBuf::from("/"),
@@ -109,6 +111,13 @@ impl Program {
         self
     }
 
+    /// Has another program start it, whose command line these words begin: one that leads into a booted machine.
+    #[must_use]
+    pub fn through(mut self, words: &[OsString]) -> Self {
+        self.through = words.to_vec();
+        self
+    }
+
     /// Runs it as another user.
     #[must_use]
     pub fn as_user(mut self, user: &str) -> Self {
@@ -138,6 +147,7 @@ impl Program {
             net.push(namespace);
             words.extend(["nsenter".into(), net, "--".into()]);
         }
+        words.extend(self.through.iter().cloned());
         if let Some(user) = &self.user {
             words.extend(["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"].map(OsString::from));
         }

@@ -26,13 +26,15 @@ for _ in {1..100}; do
 done
 awk -v f="$folder/" 'index($2, f) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r mount; do umount -l "$mount"; done
 for space in $(spaces); do ip netns del "$space"; done
-# The cgroups of containers are named like the net. One whose last process has just gone may need a moment.
+# The cgroups of containers and machines are named like the net. One whose last process has just gone may need a moment.
 for _ in {1..20}; do
   cgroups=$(find /sys/fs/cgroup -depth -type d -path "*/$prefix-*" 2>/dev/null)
   [ -z "$cgroups" ] && break
   while read -r cgroup; do rmdir "$cgroup" 2>/dev/null; done <<<"$cgroups"
   sleep 0.02
 done
+# What systemd-nspawn leaves of a machine that did not shut down.
+rmdir /run/systemd/nspawn/propagate/"$prefix"-* 2>/dev/null
 for link in "$folder"/goes-with-*; do
   # Only there, and only what a test named itself: a link that leads elsewhere is left alone.
   case $(readlink "$link" 2>/dev/null) in /run/holdfast-?*) rm -rf -- "$(readlink "$link")" ;; esac

@@ -1,0 +1,206 @@
+//! A host that is booted: systemd as its first process, with process ids, mounts and cgroups of its own.
+//!
+//! Nothing is downloaded and nothing copied: the machine's own `/usr` is what it boots, read-only, and everything else is
+//! fresh and in memory. The host's network namespace, the net's folder and the programs under test are the same inside
+//! and outside, so that a test looks at it from outside like at any host.
+
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+
+use super::{
+    host::Host,
+    members,
+    net::Net,
+    process::{Process, Program},
+    reaper,
+    time::wait_until,
+};
+use crate::preflight;
+
+/// Half a second on a quiet machine.
+const BOOTED_WITHIN: Duration = Duration::from_secs(60);
+/// One program inside.
+const CALL_WITHIN: Duration = Duration::from_secs(60);
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Enters the cgroup of its own, in every hierarchy that systemd keeps its units in, and becomes systemd-nspawn: two
+/// machines in one cgroup would take each other's units for their own.
+const BEGIN: &str = r#"name=$1; shift
+for at in $(awk '$3 == "cgroup2" || ($3 == "cgroup" && $4 ~ /name=systemd/) { print $2 }' /proc/self/mounts); do
+  mkdir -p "$at/$name" && echo $$ >"$at/$name/cgroup.procs" || exit 1
+done
+exec systemd-nspawn "$@""#;
+
+/// A booted host. Dropping it is a power cut.
+#[derive(Debug)]
+pub struct Machine {
+    host: Host,
+    name: String,
+    units: PathBuf,
+    /// The first process inside, as it is called outside.
+    leader: u32,
+    nspawn: Process,
+}
+
+impl Machine {
+    /// Boots a host. `programs` is a folder that is there inside as well.
+    ///
+    /// # Errors
+    /// When systemd-nspawn is missing or it does not boot, with the end of its log.
+    pub fn boot(net: &Net, host: &Host, programs: &Path) -> Result<Self> {
+        ensure!(net.isolates(), "a booted machine needs a network namespace of its own");
+        preflight::program("systemd-nspawn")
+            .context("booted machines need it; tests/preflight.sh --with-docker installs it")?;
+        let folder = net.folder().join(format!("machine-{}", host.name));
+        let (units, id) = (folder.join("units"), folder.join("machine-id"));
+        fs::create_dir_all(&units)?;
+        // With an id this is no first boot, at which systemd would start whatever is installed on the machine.
+        let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+        fs::write(&id, uuid.replace('-', ""))?;
+        let name = format!("{}-{}", net.prefix(), host.name);
+        let bind = |how: &str, from: &Path, to: &Path| {
+            let mut option = OsString::from(format!("--{how}="));
+            option.push(from);
+            option.push(":");
+            option.push(to);
+            option
+        };
+        let nspawn = Program::new("bash")
+            .args(["-c", BEGIN, "machine", &name, "--directory=/", "--volatile=yes", "--register=no", "--keep-unit"])
+            .args(["--console=pipe", "--kill-signal=SIGRTMIN+4", "--link-journal=no", "--machine", &name])
+            .arg(format!("--hostname={}", host.name))
+            .arg(bind("bind-ro", &id, Path::new("/etc/machine-id")))
+            .arg(bind("bind-ro", &units, Path::new("/etc/systemd/system")))
+            .args(["--bind-ro=/etc/passwd", "--bind-ro=/etc/group"])
+            .arg(bind("bind-ro", programs, programs))
+            .arg(bind("bind", net.folder(), net.folder()))
+            // No more than what units stand on: no service of the machine's own is wanted.
+            .args(["--boot", "--", "--unit=basic.target"])
+            .on(host)
+            .start("systemd-nspawn", &net.log(&format!("machine-{}", host.name)))?;
+        let leader = wait_until(&format!("{host} to have a first process"), BOOTED_WITHIN, || {
+            nspawn.must_run().map_err(|e| format!("{e:#}"))?;
+            members::of(host).into_iter().find(|pid| is_first(*pid)).ok_or_else(|| nspawn.tail())
+        })?;
+        let machine = Self { host: host.clone(), name, units, leader, nspawn };
+        wait_until(&format!("{host} to be booted"), BOOTED_WITHIN, || {
+            machine.nspawn.must_run().map_err(|e| format!("{e:#}"))?;
+            let state = machine.run("systemctl", &["is-active", "basic.target"]).map_err(|e| format!("{e:#}"))?;
+            if state.trim() == "active" { Ok(()) } else { Err(state) }
+        })?;
+        Ok(machine)
+    }
+
+    /// Runs a program inside to its end; what it prints.
+    ///
+    /// # Errors
+    /// When it fails, with what it said.
+    pub fn run(&self, program: &str, args: &[&str]) -> Result<String> {
+        Program::new(program).args(args).through(&self.inside()).run(CALL_WITHIN)?.well()
+    }
+
+    /// One property of a unit, as `systemctl show` has it.
+    ///
+    /// # Errors
+    /// When systemd does not answer.
+    pub fn property(&self, unit: &str, property: &str) -> Result<String> {
+        let shown = self.run("systemctl", &["show", "--property", property, "--value", "--", unit])?;
+        Ok(shown.trim().to_owned())
+    }
+
+    /// Makes a unit known to systemd.
+    ///
+    /// # Errors
+    /// When systemd does not take it, or has something to say about it.
+    pub fn add_unit(&self, unit: &str, text: &str) -> Result<()> {
+        fs::write(self.units.join(unit), text)?;
+        // It ends well also when it has found something.
+        let verify = Program::new("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no", unit]);
+        let found = verify.through(&self.inside()).run(CALL_WITHIN)?;
+        ensure!(found.ended.well() && !found.stderr.contains(unit), "{unit}: {}", found.stderr);
+        self.run("systemctl", &["daemon-reload"]).map(drop)
+    }
+
+    /// `kill -9` of a unit's main process, as anybody could: systemd is not asked.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn kill9_main(&self, unit: &str) -> Result<()> {
+        let main = self.property(unit, "MainPID")?;
+        ensure!(main != "0", "{unit} does not run");
+        self.run("kill", &["-KILL", &main]).map(drop)
+    }
+
+    /// Takes systemd's time away (SIGSTOP): it answers nobody, and what it runs goes on.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let leader = reaper::as_pid(self.leader).filter(|_| is_first(self.leader));
+        let leader = leader.with_context(|| format!("systemd of {} is gone", self.host))?;
+        Ok(rustix::process::kill_process(leader, signal)?)
+    }
+
+    /// Every process of a unit, by the kernel's word: those in its cgroup.
+    #[must_use]
+    pub fn processes(&self, unit: &str) -> BTreeSet<u32> {
+        let end = format!("/{unit}");
+        let is_in = |pid: &u32| {
+            let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            // A zombie is nobody.
+            cgroups.lines().any(|line| line.ends_with(&end)) && fs::read_link(format!("/proc/{pid}/exe")).is_ok()
+        };
+        members::of(&self.host).into_iter().filter(is_in).collect()
+    }
+
+    /// The words that lead inside. Whoever is started by them dies with nsenter, which cannot become it: a process id of
+    /// another namespace takes a fork.
+    fn inside(&self) -> Vec<OsString> {
+        let leader = self.leader.to_string();
+        let nsenter = ["nsenter", "--target", &leader, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"];
+        let dies = ["setpriv", "--pdeathsig", "KILL", "--"];
+        nsenter.into_iter().chain(dies).map(OsString::from).collect()
+    }
+
+    /// The same into a cgroup of its own, where a service would be.
+    pub(super) fn of_its_own(&self) -> Vec<OsString> {
+        let scope = ["systemd-run", "--scope", "--quiet", "--collect", "--"].map(OsStr::new);
+        self.inside().into_iter().chain(scope.map(OsStr::to_owned)).collect()
+    }
+}
+
+/// Whether a process is the first one of a namespace below ours.
+fn is_first(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_some_and(|n| n.split_whitespace().count() > 1 && n.split_whitespace().next_back() == Some("1"))
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // With its first process all of it ends. The net's warden does the same again.
+        let _ = self.signal(Signal::KILL);
+        let _ = self.nspawn.wait(GONE_WITHIN);
+        let _ = fs::remove_dir(Path::new("/run/systemd/nspawn/propagate").join(&self.name));
+    }
+}
