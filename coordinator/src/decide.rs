@@ -81,6 +81,15 @@ impl Decider {
         })
     }
 
+    /// What can be seen of the promotable regions. A plan asks only these: one that did not follow when the source was
+    /// last seen would take over with old data if the others could not be reached.
+    fn able(&self, app: &App) -> Option<BTreeSet<RegionName>> {
+        let (now, hosts) = (self.clock.boot(), self.watch.hosts());
+        let promotable: BTreeSet<RegionName> = app.promotable().cloned().collect();
+        self.watch
+            .read(&app.spec.app, |rounds| gate::able(&gate::standbys(rounds, &promotable, &hosts, now), app.active()))
+    }
+
     /// Every condition of the gate, as it stands for the verdicts.
     #[must_use]
     pub fn gate_lines(&self, name: &AppName) -> Vec<v1::GateLine> {
@@ -107,7 +116,8 @@ impl Decider {
         let app = self.app(name).ok_or_else(|| {
             refusal::to_status(Reason::UnknownApp, format!("no app {name}"), vec![], vec!["holdfast apps".to_owned()])
         })?;
-        let request = FailoverRequest { to: to.clone(), reason: reason.to_owned() };
+        let able = self.able(&app);
+        let request = FailoverRequest { to: to.clone(), able, reason: reason.to_owned() };
         // The planner's refusals are about names; the gate's about what is seen. Names first.
         let plan = plan::failover(&app, &request).map_err(|refused| {
             let answer = self.ask(&app, AskedBy::Operator { to: to.clone() });
@@ -161,7 +171,8 @@ impl Decider {
                     })
                     .flatten()
                     .unwrap_or_default();
-                let plan = match plan::failover(&app, &FailoverRequest { to: None, reason }) {
+                let able = self.able(&app);
+                let plan = match plan::failover(&app, &FailoverRequest { to: None, able, reason }) {
                     Ok(plan) => plan,
                     Err(refused) => {
                         tracing::warn!(app = %name, why = %refused.what, "no plan for a failover");

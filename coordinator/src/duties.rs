@@ -10,7 +10,6 @@ use holdfast_coordinator_core::{
     counter::Pacing,
     rounds::Rounds,
     state::App,
-    verdict,
 };
 use holdfast_shared::clock::SharedClock;
 use holdfast_types::{AppName, BootInstant, RegionName, WriterName};
@@ -24,7 +23,8 @@ use crate::{
 
 /// How often the duties look.
 const EVERY: Duration = Duration::from_millis(500);
-/// A standby that has not followed for so many intervals, while the active region is well, cannot take over any more.
+/// A standby that has not followed for so many intervals, while the active region takes writes, cannot take over any
+/// more.
 const ABSENT_INTERVALS: u32 = 3;
 /// At least this long: a standby that reconnects after a restart is no news.
 const ABSENT_MIN: Duration = Duration::from_secs(10);
@@ -70,9 +70,9 @@ impl Promotable {
             return;
         }
         self.route(name, app).await;
-        let Some((well, follows)) = self.watch.read(name, |rounds| {
+        let Some((writes, follows)) = self.watch.read(name, |rounds| {
             let now = self.clock.boot();
-            let well = rounds.regions().get(app.active()).is_some_and(|r| r.kind() == verdict::Kind::Ok);
+            let writes = every_writer(rounds, |w, pacing| rounds.sights().writes(app.active(), w, pacing, now));
             let follows: BTreeMap<RegionName, bool> = app
                 .spec
                 .regions
@@ -82,12 +82,13 @@ impl Promotable {
                     (r.name.clone(), every_writer(rounds, |w, pacing| rounds.sights().follows(&r.name, w, pacing, now)))
                 })
                 .collect();
-            (well, follows)
+            (writes, follows)
         }) else {
             return;
         };
-        // While the active region is not well, a standby that does not follow says nothing against the standby.
-        if !well {
+        // While nothing is written, a standby that does not follow says nothing against the standby. Whatever else ails
+        // the active region is no excuse: what is written meanwhile would be lost.
+        if !writes {
             self.absent_since.retain(|(a, _), _| a != name);
             return;
         }

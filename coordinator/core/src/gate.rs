@@ -28,7 +28,7 @@ use std::fmt;
 
 use holdfast_types::{AppName, OperationId, RegionName, refusal::Reason, spec::Mode};
 
-pub use candidate::{Standby, StandbyDatabase, choose, standbys};
+pub use candidate::{Standby, StandbyDatabase, able, choose, standbys};
 
 use crate::{counter::Counter, verdict::Finding};
 

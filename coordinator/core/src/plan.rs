@@ -41,6 +41,8 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct FailoverRequest {
     /// The one region to go to; `None` = the best of those that could take over.
     pub to: Option<RegionName>,
+    /// Of the promotable regions only these, because of what is seen of the others; `None` = all of them.
+    pub able: Option<BTreeSet<RegionName>>,
     /// Why, in the requester's words or the verdict's.
     pub reason: String,
 }
@@ -200,7 +202,8 @@ pub fn failover(app: &App, request: &FailoverRequest) -> Result<Operation, Refus
         ));
     }
     let from = app.active().clone();
-    let ready: Vec<&RegionName> = app.promotable().collect();
+    let seen_able = |region: &&RegionName| request.able.as_ref().is_none_or(|able| able.contains(*region));
+    let ready: Vec<&RegionName> = app.promotable().filter(seen_able).collect();
     let targets: Vec<&RegionName> = match &request.to {
         // Assigned there, and nobody has seen it serve yet: an earlier operation ended before it was done.
         Some(to) if *to == from && !app.record.routed => return Ok(finish(app, request)),

@@ -21,8 +21,8 @@ fn at(seconds: u64) -> BootInstant {
 
 /// A failover that has just committed its hold.
 fn held(log: &mut Log) -> u64 {
-    let planned =
-        plan::failover(log.app("shop"), &FailoverRequest { to: None, reason: String::new() }).expect("a plan");
+    let planned = plan::failover(log.app("shop"), &FailoverRequest { to: None, able: None, reason: String::new() })
+        .expect("a plan");
     let number = log.done(start(log.app("shop"), planned));
     log.done(begins(number, 0, 1));
     let generation = log.app("shop").record.generation;

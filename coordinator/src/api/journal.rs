@@ -202,7 +202,8 @@ mod tests {
 
     fn planned() -> (Operation, App) {
         let app = samples::good_day().app;
-        let mut op = plan::failover(&app, &FailoverRequest { to: None, reason: "silent".to_owned() }).expect("a plan");
+        let mut op = plan::failover(&app, &FailoverRequest { to: None, able: None, reason: "silent".to_owned() })
+            .expect("a plan");
         op.state = OperationState::Running.into();
         op.started_at = samples::NOW.0;
         op.generation_before = 1;

@@ -188,7 +188,8 @@ mod tests {
     #[test]
     fn a_dry_run_prints_the_very_plan() {
         let app = samples::good_day().app;
-        let plan = plan::failover(&app, &FailoverRequest { to: None, reason: String::new() }).expect("a plan");
+        let plan =
+            plan::failover(&app, &FailoverRequest { to: None, able: None, reason: String::new() }).expect("a plan");
         let steps: Vec<v1::PlannedStep> = plan.steps.iter().map(planned).collect();
         assert_eq!(steps.len(), plan.steps.len());
         let point: Vec<&str> = steps.iter().filter(|s| s.no_return).map(|s| s.name.as_str()).collect();
@@ -215,7 +216,8 @@ mod tests {
             let regions = vec!["us-west".to_owned()];
             commit(&mut state, Kind::SetPromotable(SetPromotable { app: name.to_owned(), generation: 1, regions }));
             let app = state.app(&name.parse().expect("a name")).expect("applied").clone();
-            let plan = plan::failover(&app, &FailoverRequest { to: None, reason: String::new() }).expect("a plan");
+            let plan =
+                plan::failover(&app, &FailoverRequest { to: None, able: None, reason: String::new() }).expect("a plan");
             commit(
                 &mut state,
                 Kind::StartOperation(StartOperation { operation: Some(plan), generation: 1, revision: 1 }),

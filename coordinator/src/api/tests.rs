@@ -294,7 +294,8 @@ async fn an_operation_is_watched_from_its_first_event_to_its_end() {
         .await
         .expect("promotable");
     let (_, app) = api.app("shop").expect("applied");
-    let planned = plan::failover(&app, &FailoverRequest { to: None, reason: "a test".to_owned() }).expect("a plan");
+    let planned =
+        plan::failover(&app, &FailoverRequest { to: None, able: None, reason: "a test".to_owned() }).expect("a plan");
     let start = StartOperation { operation: Some(planned), generation: 1, revision: 1 };
     let number = commit(Kind::StartOperation(start)).await.expect("begun").number;
 

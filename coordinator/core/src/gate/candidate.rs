@@ -137,6 +137,16 @@ pub(super) fn obstacle(standby: &Standby, active: &RegionName) -> Option<Obstacl
     None
 }
 
+/// The regions that could take over as far as anything is seen of them.
+#[must_use]
+pub fn able(standbys: &[Standby], active: &RegionName) -> BTreeSet<RegionName> {
+    standbys
+        .iter()
+        .filter(|standby| obstacle(standby, active).is_none())
+        .map(|standby| standby.region.clone())
+        .collect()
+}
+
 /// The standby to take: of those without an obstacle the one furthest on by (timeline, received position), writer by
 /// writer in the order of their names; of equals the one that the spec names first.
 #[must_use]

@@ -21,8 +21,8 @@ fn ask(state: &State, app: &str, holder: &str, fenced: u64, end_wanted: bool) ->
 
 /// A failover that has begun and done nothing yet.
 fn begun(log: &mut Log) -> u64 {
-    let planned =
-        plan::failover(log.app("shop"), &FailoverRequest { to: None, reason: String::new() }).expect("a plan");
+    let planned = plan::failover(log.app("shop"), &FailoverRequest { to: None, able: None, reason: String::new() })
+        .expect("a plan");
     log.done(start(log.app("shop"), planned))
 }
 

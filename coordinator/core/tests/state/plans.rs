@@ -1,6 +1,7 @@
 //! Plans as operators read them, and requests that get none.
 
 use holdfast_coordinator_core::{
+    change::Refused,
     plan::{self, FailoverRequest, hosts_of},
     records::Operation,
 };
@@ -8,8 +9,25 @@ use holdfast_types::{refusal::Reason, time::span};
 
 use crate::support::*;
 
+#[test]
+fn a_region_of_which_nothing_good_is_seen_is_not_asked() {
+    let log = Log::with_app(&Wanted::shop(3));
+    let only =
+        |able: &[&str]| FailoverRequest { able: Some(able.iter().map(|r| region(r)).collect()), ..request(None) };
+    let cut = |request: &FailoverRequest| {
+        let plan = plan::failover(log.app("shop"), request)?;
+        let step = plan.steps.iter().position(|s| s.name == "cut").expect("a cut");
+        Ok::<_, Refused>(hosts_of(&plan, log.app("shop"), step).iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(cut(&request(None)), Ok(vec!["usw-db1".to_owned(), "eu1-db1".to_owned()]));
+    assert_eq!(cut(&only(&["eu-one"])), Ok(vec!["eu1-db1".to_owned()]));
+    assert_eq!(cut(&only(&[])).expect_err("nobody").reason, Reason::NotPromotable);
+    let named = FailoverRequest { to: Some(region("us-west")), ..only(&["eu-one"]) };
+    assert_eq!(cut(&named).expect_err("not that one").reason, Reason::NotPromotable);
+}
+
 fn request(to: Option<&str>) -> FailoverRequest {
-    FailoverRequest { to: to.map(region), reason: "us-east does not answer".into() }
+    FailoverRequest { to: to.map(region), able: None, reason: "us-east does not answer".into() }
 }
 
 fn told(op: &Operation) -> String {

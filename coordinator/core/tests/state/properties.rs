@@ -104,7 +104,7 @@ fn kind(state: &State, draw: Draw) -> Kind {
 
 fn begun(app: Option<&App>, draw: Draw) -> Kind {
     let to = draw.b.is_multiple_of(4).then(|| region(REGIONS[usize::from(draw.b % 3)]));
-    let planned = app.map(|app| plan::failover(app, &FailoverRequest { to, reason: String::new() }));
+    let planned = app.map(|app| plan::failover(app, &FailoverRequest { to, able: None, reason: String::new() }));
     let mut operation = planned.and_then(Result::ok).unwrap_or_default();
     if draw.c < 24 {
         bend(&mut operation, draw.c);

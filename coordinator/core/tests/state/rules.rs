@@ -18,7 +18,7 @@ fn next_generation(operation: u64, generation: u64, region: &str) -> Kind {
 }
 
 fn planned(log: &Log) -> Operation {
-    plan::failover(log.app("shop"), &FailoverRequest { to: None, reason: String::new() }).expect("a plan")
+    plan::failover(log.app("shop"), &FailoverRequest { to: None, able: None, reason: String::new() }).expect("a plan")
 }
 
 fn abort(operation: u64) -> Kind {

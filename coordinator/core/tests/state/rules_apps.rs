@@ -10,7 +10,7 @@ use holdfast_types::refusal::Reason;
 use crate::{run::*, support::*};
 
 fn planned(log: &Log) -> Operation {
-    plan::failover(log.app("shop"), &FailoverRequest { to: None, reason: String::new() }).expect("a plan")
+    plan::failover(log.app("shop"), &FailoverRequest { to: None, able: None, reason: String::new() }).expect("a plan")
 }
 
 #[test]

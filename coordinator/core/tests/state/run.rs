@@ -103,7 +103,7 @@ impl Run {
     /// Begins a failover of the app that `log` holds.
     pub fn failover(log: &Log, world: World) -> Self {
         let mut log = log.clone();
-        let request = FailoverRequest { to: None, reason: "us-east does not answer".into() };
+        let request = FailoverRequest { to: None, able: None, reason: "us-east does not answer".into() };
         let planned = plan::failover(log.app("shop"), &request).expect("a plan");
         let number = log.done(start(log.app("shop"), planned));
         Self {

@@ -6,7 +6,7 @@ impl Model {
     /// The operation makes one move, or one begins.
     pub(super) fn operate(&mut self) {
         let Some(OperationId(number)) = self.log.app("shop").operation() else {
-            let request = FailoverRequest { to: None, reason: String::new() };
+            let request = FailoverRequest { to: None, able: None, reason: String::new() };
             if self.dice.one_in(self.pace.fails_over)
                 && let Ok(planned) = plan::failover(self.log.app("shop"), &request)
             {
