@@ -125,9 +125,19 @@ async fn a_standby_is_left_alone_by_a_fence_and_promoted_once() {
     standby.postgres.marker(PATIENCE).await.expect("a write commits");
 
     assert_eq!(standby.postgres.fence(PATIENCE).await.expect("a primary now"), Fenced::Stopped);
-    let refused = standby.postgres.promote(PATIENCE).await.expect_err("it is down");
-    assert!(refused.to_string().contains("not running"), "{refused}");
-    assert!(standby.postgres.start_any(PATIENCE).await.expect("it starts").accepts_writes());
+    let third = standby.postgres.promote(PATIENCE).await.expect("started as what it is");
+    assert_eq!((third.timeline, third.already), (Timeline(2), true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_is_down_is_started_and_promoted() {
+    let (primary, standby) = Cluster::pair().await;
+    standby.wait_streaming().await;
+    standby.postgres.cut_receiver(PATIENCE).await.expect("cut");
+    standby.pids().iter().for_each(|pid| signal(*pid, Signal::KILL));
+    primary.postgres.fence(PATIENCE).await.expect("stopped");
+    let promoted = standby.postgres.promote(PATIENCE).await.expect("promoted");
+    assert_eq!((promoted.timeline, promoted.already), (Timeline(2), false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

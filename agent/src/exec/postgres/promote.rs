@@ -22,23 +22,16 @@ pub struct Promoted {
 }
 
 impl Postgres {
-    /// Promotes it and waits until it is out of recovery. One that is a primary already is done.
+    /// Promotes it and waits until it is out of recovery. One that is a primary already is done; one that is down, as
+    /// after a fence that came in the middle of a promotion, is started first.
     ///
     /// # Errors
-    /// Refused when it does not run. After a timeout the promotion may still complete: only [`Postgres::stop`] makes
+    /// When it does not start or answer. After a timeout the promotion may still complete: only [`Postgres::stop`] makes
     /// sure that it does not.
     pub async fn promote(&self, within: Duration) -> Result<Promoted, PostgresError> {
         let until = Until::after(within);
-        let session = match Session::open(&self.login, until).await {
-            Ok(session) => session,
-            Err(e) => {
-                // "Does not run" is worth telling apart from "cannot be spoken to".
-                if self.alive(Until::after(within)).await.is_ok_and(|alive| alive.is_empty()) {
-                    return Err(self.refused("promote", "it is not running"));
-                }
-                return Err(e.into());
-            }
-        };
+        self.start_until("promote", within, until).await?;
+        let session = Session::open(&self.login, until).await?;
         let mut look = session.look(until).await?;
         let already = look.accepts_writes();
         if !already {

@@ -49,7 +49,12 @@ impl Postgres {
         self.start_until("start", within, Until::after(within)).await
     }
 
-    async fn start_until(&self, what: &'static str, within: Duration, until: Until) -> Result<Look, PostgresError> {
+    pub(super) async fn start_until(
+        &self,
+        what: &'static str,
+        within: Duration,
+        until: Until,
+    ) -> Result<Look, PostgresError> {
         let mut started = false;
         loop {
             let look = self.look_until(Until::after(SQL_MAX).or_before(until), until).await?;
