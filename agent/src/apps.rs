@@ -41,6 +41,8 @@ pub struct App {
     pub generation: Generation,
     /// The region that takes writes.
     pub active: RegionName,
+    /// The generation with which that became so; 0: not known.
+    pub active_since: Generation,
     /// A hold is committed.
     pub held: bool,
     /// Leases have an end.
@@ -63,6 +65,7 @@ impl App {
         Wish {
             generation: self.generation,
             here: self.active == me.region && self.writers_on(&me.host).next().is_some(),
+            since: self.active_since,
             held: self.held,
             lease_ends: self.lease_ends,
             timings: self.spec.timings(),

@@ -140,7 +140,11 @@ impl Commands {
                 () = cancel.cancelled() => break,
                 Some(ended) = self.work.join_next() => match ended {
                     Ok((app, id)) => self.ended(&app, id).await,
-                    Err(e) => tracing::error!(error = %e, "a command panicked"),
+                    // Its app would wait for it for ever. The next start of the agent carries on what was begun.
+                    Err(e) => {
+                        tracing::error!(error = %e, "a command panicked; the agent starts again");
+                        break;
+                    }
                 },
                 changed = self.parts.apps.changed() => {
                     if changed.is_err() {

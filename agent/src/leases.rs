@@ -83,6 +83,7 @@ enum Order {
     Fence { app: AppName, generation: Generation, done: oneshot::Sender<Result<String, String>> },
     Release { app: AppName, done: oneshot::Sender<Result<String, String>> },
     Resume { app: AppName, done: oneshot::Sender<Result<String, String>> },
+    Moved { app: AppName, generation: Generation },
 }
 
 /// A reply of a coordinator, or the news that one can be asked.
@@ -128,6 +129,11 @@ impl Handle {
     /// Writers of this app were opened under its lease.
     pub async fn opened(&self, app: &AppName) {
         drop(self.orders.send(Order::Opened(app.clone())).await);
+    }
+
+    /// A coordinator that keeps this host out says that the app is active elsewhere.
+    pub async fn moved(&self, app: &AppName, generation: Generation) {
+        drop(self.orders.send(Order::Moved { app: app.clone(), generation }).await);
     }
 
     /// Fences a generation; returns what was done once it is durable and nothing is left.
@@ -362,7 +368,10 @@ impl Leases {
         for name in gone {
             tracing::info!(app = %name, "this host is told of the app no more; its lease is given up and nothing is stopped");
             self.parts.notes.clear(&name);
-            self.slots.remove(&name);
+            if let Some(slot) = self.slots.remove(&name) {
+                // If the app comes back, what it asked for before must not count as newer.
+                self.parts.number = self.parts.number.max(slot.holder.number());
+            }
         }
     }
 
@@ -458,6 +467,7 @@ impl Leases {
         match order {
             Order::AskNow(app) => self.with(&app, |holder, now| holder.ask_now(now)),
             Order::Opened(app) => self.with(&app, |holder, _| holder.opened()),
+            Order::Moved { app, generation } => self.with(&app, |holder, _| holder.moved_on(generation)),
             Order::Fence { app, generation, done } => {
                 let Some(slot) = self.slots.get_mut(&app) else {
                     // Nothing of the app's writers is declared here; there is nothing to stop.

@@ -16,7 +16,7 @@ use std::{
 
 use holdfast_proto::{PROTOCOL, PROTOCOL_MIN, v1, v1::agent_session_client::AgentSessionClient};
 use holdfast_shared::{clock::SharedClock, error::Chain, refusal, tls::describe_connect_error};
-use holdfast_types::{refusal::Reason, spec, time::span};
+use holdfast_types::{AppName, Generation, refusal::Reason, spec, time::span};
 use tokio::{
     sync::{broadcast, mpsc, watch},
     task::JoinSet,
@@ -142,7 +142,7 @@ impl Session {
             let ended = self.once().await;
             let why = match ended {
                 Ok(()) => "the coordinator ended it".to_owned(),
-                Err(status) => self.describe(&status),
+                Err(status) => self.heed(&status).await,
             };
             let was_up = self.standing.borrow().up;
             let news = self.standing.borrow().problem != why;
@@ -154,14 +154,19 @@ impl Session {
         }
     }
 
-    fn describe(&self, status: &Status) -> String {
-        if let Some(refused) = refusal::from_status(status) {
-            if Reason::from_number(refused.reason) == Some(Reason::Quarantined) {
-                self.shared.quarantined.store(true, Ordering::Relaxed);
+    /// Says why there is no session, and does what it means for this host.
+    async fn heed(&self, status: &Status) -> String {
+        let Some(refused) = refusal::from_status(status) else { return describe_connect_error(status) };
+        if Reason::from_number(refused.reason) == Some(Reason::Quarantined) {
+            self.shared.quarantined.store(true, Ordering::Relaxed);
+            // What was restored or copied with its disk may believe that it writes alone.
+            for moved in refused.moved {
+                if let Ok(app) = AppName::new(moved.app) {
+                    self.shared.leases.moved(&app, Generation(moved.generation)).await;
+                }
             }
-            return refused.what;
         }
-        describe_connect_error(status)
+        refused.what
     }
 
     async fn once(&mut self) -> Result<(), Status> {

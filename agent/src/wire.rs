@@ -60,6 +60,7 @@ pub fn app(desired: &v1::DesiredApp, region: &RegionName) -> Result<App, Malform
         revision: Revision(desired.revision),
         generation: Generation(desired.generation),
         active: RegionName::new(&*desired.active_region).map_err(malformed)?,
+        active_since: Generation(desired.active_since),
         held: desired.held,
         lease_ends: desired.lease_ends,
         routed: desired.routed,

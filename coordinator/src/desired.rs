@@ -35,6 +35,7 @@ pub fn desired(state: &State, fleet: &Fleet, host: &HostName, region: &RegionNam
             lease_ends: app.leased() && !app.lease_is_sole(fleet.end_wanted(name, record.generation)),
             token: Some(v1::Token { incarnation: token.incarnation.0, index: token.index.0 }),
             routed: record.routed,
+            active_since: record.active_since,
         });
     }
     let token = state.token(newest);

@@ -7,7 +7,10 @@ use holdfast_coordinator_core::{
     records::{CommandOutcome, CommandResult, Position},
 };
 use holdfast_proto::{PROTOCOL, PROTOCOL_MIN, v1};
-use holdfast_shared::{clock::SharedClock, refusal::to_status};
+use holdfast_shared::{
+    clock::SharedClock,
+    refusal::{refusal, status, to_status},
+};
 use holdfast_types::{AppName, OperationId, refusal::Reason};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -120,11 +123,23 @@ impl Sessions {
                 Reason::NotPermitted,
                 format!("{} is enrolled in {}, its certificate says {}", caller.host, host.region, caller.region),
             ),
-            Some(host) if !host.quarantine.is_empty() => {
-                refuse(Reason::Quarantined, format!("host {} is quarantined: {}", caller.host, host.quarantine))
-            }
+            Some(host) if !host.quarantine.is_empty() => Err(self.quarantined(caller, &host.quarantine)),
             Some(_) => Ok(()),
         }
+    }
+
+    /// The one thing that a quarantined host is told: which of its apps are active elsewhere. A disk that was restored
+    /// may hold a lease without end.
+    pub(crate) fn quarantined(&self, caller: &AgentCaller, why: &str) -> Status {
+        let moved = self.replica.read(|s| {
+            let apps = s.apps().iter().filter(|(_, app)| {
+                *app.active() != caller.region && app.holders(&caller.region).contains(&caller.host)
+            });
+            apps.map(|(name, app)| v1::Moved { app: name.to_string(), generation: app.record.generation }).collect()
+        });
+        let what = format!("host {} is quarantined: {why}", caller.host);
+        let refusal = refusal(Reason::Quarantined, what, vec![], vec!["holdfast hosts".to_owned()]);
+        status(Reason::Quarantined, v1::Refusal { moved, ..refusal })
     }
 
     async fn serve(
@@ -179,7 +194,7 @@ impl Sessions {
             self.replica.propose(COORDINATOR, Kind::Quarantine(change)).await.map_err(|e| e.status())?;
             tracing::error!(host = %host, why, "host is quarantined");
             self.fleet.close(&caller.host);
-            return Err(to_status(Reason::Quarantined, format!("host {host} is quarantined: {why}"), vec![], vec![]));
+            return Err(self.quarantined(caller, &why));
         }
         // A session that was only lost says nothing new.
         if self.replica.read(|s| s.hosts().get(&caller.host).is_some_and(|h| h.starts == hello.starts)) {
@@ -192,7 +207,7 @@ impl Sessions {
                 let change = Quarantine { host: host.clone(), why: refused.what.clone() };
                 self.replica.propose(COORDINATOR, Kind::Quarantine(change)).await.map_err(|e| e.status())?;
                 tracing::error!(host = %host, why = %refused.what, "host is quarantined");
-                Err(to_status(Reason::Quarantined, refused.what, vec![], vec![]))
+                Err(self.quarantined(caller, &refused.what))
             }
             Err(e) => Err(e.status()),
         }

@@ -55,7 +55,7 @@ pub const fn code(reason: Reason) -> Code {
 /// The refusal itself: `what` in one line, why in labelled lines, then the commands to type next.
 #[must_use]
 pub fn refusal(reason: Reason, what: impl Into<String>, lines: Vec<v1::Line>, next: Vec<String>) -> v1::Refusal {
-    v1::Refusal { reason: reason.number(), what: what.into(), lines, next }
+    v1::Refusal { reason: reason.number(), what: what.into(), lines, next, moved: vec![] }
 }
 
 /// One labelled line, as in `where  pg on usw-db1: replayed 3A/91C0F2D8`.
@@ -67,7 +67,13 @@ pub fn line(label: impl Into<String>, text: impl Into<String>) -> v1::Line {
 /// A refusal as the status of a call. Lines beyond what a header can carry are counted instead of sent.
 #[must_use]
 pub fn to_status(reason: Reason, what: impl Into<String>, lines: Vec<v1::Line>, next: Vec<String>) -> Status {
-    let refusal = bounded(refusal(reason, what, lines, next));
+    status(reason, refusal(reason, what, lines, next))
+}
+
+/// The same of a refusal that says more. Its reason is this one.
+#[must_use]
+pub fn status(reason: Reason, refusal: v1::Refusal) -> Status {
+    let refusal = bounded(refusal);
     let message = cut(&refusal.what, MESSAGE_BYTES_MAX);
     let details = RpcStatus {
         code: i32::from(code(reason)),

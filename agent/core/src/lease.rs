@@ -44,6 +44,8 @@ pub struct Wish {
     pub generation: Generation,
     /// Whether this host has a writer of the committed active region.
     pub here: bool,
+    /// The generation with which the active region became it; 0: not known.
+    pub since: Generation,
     /// Whether a hold is committed: nobody is granted a lease of this generation any more.
     pub held: bool,
     /// Whether a lease has an end: somebody could take over.
@@ -331,8 +333,8 @@ impl Holder {
         if let Some(wish) = kept.wish {
             holder.wish = Some(wish);
             // Nothing lies here yet before the first lease, except in the app's first generation.
-            if wish.here && kept.held > Generation(0) {
-                holder.note_home(wish.generation);
+            if wish.here && kept.held > Generation(0) && holder.note_home(wish.generation) {
+                effects.push(Effect::Store(Fact::Home(wish.generation)));
             }
         }
         let lives = |generation: Generation| generation > kept.fenced && generation >= kept.held;
@@ -346,12 +348,12 @@ impl Holder {
             }
             (None, Some(Record { generation, until: Until::At(deadline) })) if deadline > now => {
                 holder.right = Right::Ends { generation, deadline };
+                if holder.note_home(generation) {
+                    effects.push(Effect::Store(Fact::Home(generation)));
+                }
                 if generation > holder.held {
                     holder.held = generation;
                     effects.push(Effect::Store(Fact::Held(generation)));
-                }
-                if holder.note_home(generation) {
-                    effects.push(Effect::Store(Fact::Home(generation)));
                 }
             }
             // A note without end, whose durable row is gone, is worth nothing: the row is removed first.
@@ -459,11 +461,12 @@ impl Holder {
                 self.void_sole_row(effects);
                 if generation > self.held {
                     self.held = generation;
-                    effects.push(Effect::Store(Fact::Held(generation)));
-                    // A grant proves that its generation is committed here.
+                    // A grant proves that its generation is committed here. Before it counts as held: what is known of
+                    // one generation and not of the next can never be caught up with.
                     if self.note_home(generation) || self.home == generation {
                         effects.push(Effect::Store(Fact::Home(generation)));
                     }
+                    effects.push(Effect::Store(Fact::Held(generation)));
                 }
             }
         }
@@ -506,6 +509,15 @@ impl Holder {
             self.sole_writes += 1;
             effects.push(Effect::Store(Fact::SoleEnded(row)));
         }
+    }
+
+    /// A coordinator that tells this host nothing else says that the app is active elsewhere, with that generation.
+    pub fn moved_on(&mut self, generation: Generation) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.right != Right::None && generation > self.right.generation() {
+            self.lose(Why::MovedOn, &mut effects);
+        }
+        effects
     }
 
     /// Time has passed.
@@ -733,6 +745,12 @@ impl Holder {
         self.wish
     }
 
+    /// Number of the newest request.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Writers were stopped by a fence here, and not started since.
     #[must_use]
     pub fn stopped(&self) -> bool {
@@ -761,9 +779,13 @@ impl Holder {
         self.wish.is_some_and(|wish| wish.here && !wish.held && wish.timings.is_some())
     }
 
-    /// What is committed here continues what lies here only when no generation is missing in between.
+    /// What is committed here continues what lies here when no generation is missing in between, or when all that are
+    /// were of this region: nobody else wrote meanwhile.
     fn note_home(&mut self, generation: Generation) -> bool {
-        let grows = generation == self.home.next();
+        let stayed = self.wish.is_some_and(|wish| {
+            wish.here && wish.since > Generation(0) && wish.since <= self.home && generation <= wish.generation
+        });
+        let grows = generation > self.home && (stayed || generation == self.home.next());
         if grows {
             self.home = generation;
         }

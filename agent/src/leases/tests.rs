@@ -31,7 +31,15 @@ impl Clock for Hands {
 
 fn permit(generation: Generation, ends: Duration) -> Permit {
     let timings = Timings::new(Duration::from_secs(3), Duration::from_secs(1), Duration::from_secs(1));
-    let wish = Wish { generation, here: true, held: false, lease_ends: true, timings: Some(timings), fences: true };
+    let wish = Wish {
+        generation,
+        here: true,
+        since: Generation(0),
+        held: false,
+        lease_ends: true,
+        timings: Some(timings),
+        fences: true,
+    };
     let record = Record { generation, until: Until::At(BootInstant::from_boot(ends)) };
     let now = BootInstant::from_boot(Duration::ZERO);
     let (mut holder, _) = Holder::start(Kept { wish: Some(wish), ..Kept::default() }, Some(record), false, 0, now);

@@ -315,6 +315,7 @@ impl Coordinator {
             lease_ends: true,
             token,
             routed: false,
+            active_since: 0,
         };
         change(&mut app);
         let desired = v1::Desired { token, apps: vec![app] };

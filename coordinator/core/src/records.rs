@@ -162,6 +162,9 @@ pub struct App {
     /// The automatic failover that nobody has looked at yet; 0 = none.
     #[prost(uint64, tag = "16")]
     pub last_operation: u64,
+    /// The generation with which the active region became it; 0 = written before this was kept.
+    #[prost(uint64, tag = "17")]
+    pub active_since: u64,
 }
 
 /// Where an operation stands.

@@ -23,6 +23,7 @@ fn wish(generation: u64) -> Wish {
     Wish {
         generation: g(generation),
         here: true,
+        since: g(0),
         held: false,
         lease_ends: true,
         timings: Some(timings()),
@@ -146,6 +147,34 @@ fn what_another_region_went_on_with_is_not_started_without_a_command() {
     assert_eq!(taken, Taken::Yes);
     assert!(!effects.contains(&Effect::Start { generation: g(3) }), "generation 2 was elsewhere");
     assert!(holder.allows(g(3), Duration::ZERO, at(9_030)), "a command may");
+}
+
+#[test]
+fn a_restored_disk_that_believes_to_write_alone_is_fenced_when_the_app_is_elsewhere() {
+    let kept = Kept { held: g(3), home: g(3), sole: Some(g(3)), wish: Some(wish(3)), ..Kept::default() };
+    let mut holder = Holder::start(kept, None, true, 0, at(5)).0;
+    assert!(!fences(&holder.moved_on(g(3))), "of its own generation");
+    assert!(matches!(holder.right(), Right::Sole { .. }));
+    assert!(fences(&holder.moved_on(g(4))));
+    assert!(!holder.allows(g(3), Duration::ZERO, at(6)));
+    assert!(holder.moved_on(g(5)).is_empty(), "nothing is left to lose");
+}
+
+#[test]
+fn what_was_fenced_is_started_again_however_many_generations_of_this_region_were_missed() {
+    let of = |generation, since| Wish { since: g(since), ..wish(generation) };
+    for (since, starts) in [(1, true), (3, false), (0, false)] {
+        let mut holder = holding(1, 0);
+        holder.desired(of(1, since.min(1)), at(20));
+        holder.tick(at(3_000));
+        holder.stored(Fact::Fenced(g(1)), at(3_010));
+        holder.fence_finished(at(3_020));
+        // Generations 2 and 3 went by while nobody could tell; the region is active since `since`.
+        let ask = ask_of(&holder.desired(of(4, since), at(9_000))).expect("asks");
+        let (_, mut effects) = holder.grant(ask.number, g(4), Terms::Ends(SPAN), at(9_010));
+        effects.extend(holder.stored(Fact::Held(g(4)), at(9_020)));
+        assert_eq!(effects.contains(&Effect::Start { generation: g(4) }), starts, "since {since}");
+    }
 }
 
 #[test]
@@ -336,7 +365,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 impl World {
     fn new() -> Self {
-        let state = Wish { lease_ends: false, ..wish(1) };
+        let state = Wish { lease_ends: false, since: g(1), ..wish(1) };
         Self {
             now: 0,
             holder: fresh(),
@@ -554,6 +583,7 @@ impl World {
                 if !self.state.here {
                     self.commit(Wish {
                         here: true,
+                        since: self.state.generation.next(),
                         generation: self.state.generation.next(),
                         lease_ends: true,
                         ..self.state
@@ -588,7 +618,13 @@ impl World {
             self.hold_at = None;
             self.promotable = false;
             self.elsewhere = self.state.generation.next();
-            self.commit(Wish { held: false, here: false, generation: self.elsewhere, ..self.state });
+            self.commit(Wish {
+                held: false,
+                here: false,
+                since: self.elsewhere,
+                generation: self.elsewhere,
+                ..self.state
+            });
         }
     }
 
@@ -655,5 +691,9 @@ proptest! {
         let generation = world.state.generation;
         prop_assert!(world.holder.allows(generation, Duration::ZERO, at(world.now)), "{world:?}");
         prop_assert_eq!(world.promotable, world.state.lease_ends, "{:?}", world);
+        // What wrote here since this region is active is the newest there is: nobody has to come and start it.
+        if world.data >= world.state.since {
+            prop_assert!(!world.holder.stopped(), "left stopped: {world:?}");
+        }
     }
 }

@@ -62,7 +62,9 @@ impl App {
         self.record.promotable.is_empty() && self.record.operation == 0 && !self.held() && !end_wanted
     }
 
+    /// To be followed by the generation that it begins with.
     pub(super) fn activate(&mut self, region: RegionName) {
+        self.record.active_since = self.record.generation + 1;
         self.record.active_region = region.as_str().to_owned();
         self.active = region;
         self.record.promotable.clear();

@@ -1,6 +1,7 @@
 //! What an agent with a valid certificate can do beside what it should.
 
 use super::*;
+use crate::{authorise::AgentCaller, session::Sessions};
 
 #[tokio::test]
 async fn a_second_run_of_an_agent_gets_no_lease_while_the_first_has_the_session() {
@@ -25,6 +26,37 @@ async fn a_second_run_of_an_agent_gets_no_lease_while_the_first_has_the_session(
     assert_eq!(clone, Err("another run of the agent has the session of use-db1".to_owned()));
     world.api.fleet.leave(&host, world.api.fleet.session(&host).expect("a session"), world.api.clock.wall());
     assert_eq!(granted(ask(3, "started again").await), Ok(()), "nobody else is there");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_quarantined_host_is_told_which_of_its_apps_are_active_elsewhere_and_nothing_else() {
+    let world = World::with_shop().await;
+    let api = &world.api;
+    let sessions = Sessions {
+        replica: api.replica.clone(),
+        fleet: api.fleet.clone(),
+        leases: api.leases.clone(),
+        watch: api.watch.clone(),
+        paces: Paces::default(),
+        clock: api.clock.clone(),
+        tasks: api.tasks.clone(),
+        cancel: api.cancel.clone(),
+    };
+    let told = |host: &str, region: &str| {
+        let caller = AgentCaller {
+            host: host.parse().expect("a name"),
+            region: region.parse().expect("a name"),
+            serial: "1".to_owned(),
+            address: "10.0.0.9:1".to_owned(),
+        };
+        let refused = from_status(&sessions.quarantined(&caller, "its disk went back")).expect("a refusal");
+        assert_eq!(Reason::from_number(refused.reason), Some(Reason::Quarantined));
+        refused.moved.into_iter().map(|moved| (moved.app, moved.generation)).collect::<Vec<_>>()
+    };
+    assert_eq!(told("usw-db1", "us-west"), [("shop".to_owned(), 1)]);
+    assert_eq!(told("use-db1", "us-east"), [], "shop is active here");
+    assert_eq!(told("usw-web1", "us-west"), [], "it writes nothing");
     world.end().await;
 }
 
