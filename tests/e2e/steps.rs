@@ -218,12 +218,21 @@ fn cut_fails(agent: bool) -> Result<()> {
     Ok(())
 }
 
-/// The candidate's database is dead when it should be promoted, and the source's host answers: back there, as a further
+/// The candidate's database is dead when it should be promoted, and is started under its new lease.
+fn promote_starts_what_is_down() -> Result<()> {
+    let mut stage = Stage::new("steps-promote-down", "automatic")?;
+    stage.lose_and_stop_at(Loss::Cut, "after-begins promote")?;
+    stage.guarded.fleet.west.pg.kill_all()?;
+    stage.guarded.start_coordinator()?;
+    stage.moved_once(1)
+}
+
+/// The candidate's database is lost when it should be promoted, and the source's host answers: back there, as a further
 /// generation.
 fn promote_fails_and_the_source_goes_on() -> Result<()> {
     let mut stage = Stage::new("steps-promote-back", "automatic")?;
     stage.lose_and_stop_at(Loss::Killed, "after-begins promote")?;
-    stage.guarded.fleet.west.pg.kill_all()?;
+    stage.guarded.fleet.west.pg.ruin()?;
     stage.guarded.start_coordinator()?;
     let op = stage.guarded.wait_operation_ended(1, ENDED_WITHIN)?;
     ensure!(op["state"] == "partly" && step_of(&op, "promote")["state"] == "failed", "{op}");
@@ -243,7 +252,7 @@ fn promote_fails_and_the_source_goes_on() -> Result<()> {
 fn promote_fails_and_nobody_is_left() -> Result<()> {
     let mut stage = Stage::new("steps-promote-none", "automatic")?;
     stage.lose_and_stop_at(Loss::Cut, "after-begins promote")?;
-    stage.guarded.fleet.west.pg.kill_all()?;
+    stage.guarded.fleet.west.pg.ruin()?;
     stage.guarded.start_coordinator()?;
     let op = stage.guarded.wait_operation_ended(1, ENDED_WITHIN)?;
     ensure!(op["state"] == "partly", "{op}");
@@ -315,6 +324,7 @@ fn a_step_that_fails_for_good_ends_the_operation_unwound_or_partly_and_never_hel
             Scenario::new("the candidate's agent hangs in cut", || cut_fails(true)),
             Scenario::new("the candidate's database hangs in cut", || cut_fails(false)),
             Scenario::new("route fails", route_fails),
+            Scenario::new("promote starts what is down", promote_starts_what_is_down),
             Scenario::new("promote fails, the source goes on", promote_fails_and_the_source_goes_on),
             Scenario::new("promote fails, nobody is left", promote_fails_and_nobody_is_left),
             Scenario::new("the candidate's agent hangs in promote", promote_waits_for_an_agent_that_hangs),

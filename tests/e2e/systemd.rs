@@ -63,10 +63,13 @@ impl Booted {
 
     /// PostgreSQL lives in the unit of us-east, and something beside it that only the cgroup tells.
     fn lives_in_its_unit(&self) -> Result<()> {
-        let (database, unit) = (self.guarded.fleet.east.pg.processes(), self.east.processes(&Unit::name("us-east")));
-        ensure!(!database.is_empty() && unit.is_superset(&database), "{database:?} in {unit:?}");
-        ensure!(unit.len() > database.len(), "nothing but PostgreSQL in {unit:?}");
-        Ok(())
+        // Two looks are not one: backends come and go in between.
+        wait_until("PostgreSQL and something beside it in the unit", MOVED_WITHIN, || {
+            let (database, unit) =
+                (self.guarded.fleet.east.pg.processes(), self.east.processes(&Unit::name("us-east")));
+            let whole = !database.is_empty() && unit.is_superset(&database) && unit.len() > database.len();
+            if whole { Ok(()) } else { Err(format!("{database:?} in {unit:?}")) }
+        })
     }
 
     /// Nothing of the unit in us-east lives: not PostgreSQL, and nothing beside it.

@@ -395,6 +395,16 @@ impl PgNode {
             if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
         })
     }
+
+    /// The same, and nobody can start it again: what every start reads first is gone.
+    ///
+    /// # Errors
+    /// When a process is still there after ten seconds, or the file cannot be moved.
+    pub fn ruin(&self) -> Result<()> {
+        self.kill_all()?;
+        let control = self.data_dir().join("global/pg_control");
+        fs::rename(&control, control.with_extension("gone")).context("cannot take pg_control away")
+    }
 }
 
 /// Every process whose working directory is this data directory, whatever it is called where the process lives: in a
