@@ -21,19 +21,28 @@ pub struct Change {
     /// Who caused it: a bearer's URI, or "coordinator".
     #[prost(string, tag = "2")]
     pub by: String,
+    /// Of a call: what goes into the audit trail with it.
+    #[prost(message, optional, tag = "3")]
+    pub call: Option<records::Call>,
     /// What.
     #[prost(
         oneof = "Kind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36"
     )]
     pub kind: Option<Kind>,
 }
 
 impl Change {
+    /// The same, asked for by a call that goes into the audit trail.
+    #[must_use]
+    pub fn of_call(self, call: records::Call) -> Self {
+        Self { call: Some(call), ..self }
+    }
+
     /// A change with its time and author.
     #[must_use]
     pub fn new(at: WallTime, by: impl Into<String>, kind: Kind) -> Self {
-        Self { at: at.unix_millis(), by: by.into(), kind: Some(kind) }
+        Self { at: at.unix_millis(), by: by.into(), call: None, kind: Some(kind) }
     }
 }
 
@@ -109,6 +118,18 @@ pub enum Kind {
     /// Ends the hold in place: the next generation, the same region.
     #[prost(message, tag = "32")]
     EndHold(OfOperation),
+    /// A person is let in.
+    #[prost(message, tag = "33")]
+    AddOperator(AddOperator),
+    /// They get their certificate; answers its serial.
+    #[prost(message, tag = "34")]
+    RedeemInvite(RedeemInvite),
+    /// They are put out; answers how many certificates were revoked.
+    #[prost(message, tag = "35")]
+    RevokeOperator(RevokeOperator),
+    /// A call was refused before anything was proposed. Only the audit trail changes.
+    #[prost(message, tag = "36")]
+    CallRefused(CallRefused),
 }
 
 impl Kind {
@@ -140,7 +161,11 @@ impl Kind {
             | Self::Hold(_)
             | Self::HoldOver(_)
             | Self::NextGeneration(_)
-            | Self::EndHold(_) => true,
+            | Self::EndHold(_)
+            | Self::AddOperator(_)
+            | Self::RedeemInvite(_)
+            | Self::RevokeOperator(_)
+            | Self::CallRefused(_) => true,
         }
     }
 }

@@ -4,10 +4,12 @@
 //! the code that wrote them; [`crate::state`] hands them out as the types the rest of the core decides with.
 
 mod operation;
+mod people;
 
 use prost::Message;
 
 pub use operation::*;
+pub use people::*;
 
 /// The cluster itself; exactly one row.
 #[derive(Clone, PartialEq, Message)]

@@ -4,9 +4,11 @@
 //! coordinator and the command line must mean the same thing by. Nothing here reads a clock, a socket, a file or a
 //! random source; time comes in as a value.
 
+pub mod audit;
 pub mod ids;
 pub mod lease;
 pub mod lsn;
+pub mod people;
 pub mod refusal;
 pub mod spec;
 pub mod time;
@@ -16,4 +18,5 @@ pub use ids::{
     OperationId, OperatorName, RegionName, Revision, RoleName, Token, WriterName,
 };
 pub use lsn::Lsn;
+pub use people::{Right, Role};
 pub use time::{BootId, BootInstant, WallTime};

@@ -120,6 +120,10 @@ reasons! {
     UnsafeChange = 24, "unsafe-change", Refused;
     /// A host that this needs has no live session.
     HostAbsent = 25, "host-absent", Refused;
+    /// No operator of this name.
+    UnknownOperator = 26, "unknown-operator", Refused;
+    /// The only admin cannot be put out.
+    LastAdmin = 27, "last-admin", Refused;
 }
 
 #[cfg(test)]

@@ -290,3 +290,56 @@ pub struct NextGeneration {
     #[prost(string, tag = "3")]
     pub region: String,
 }
+
+/// See [`Kind::AddOperator`].
+#[derive(Clone, PartialEq, Message)]
+pub struct AddOperator {
+    /// Their name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// What they may do.
+    #[prost(enumeration = "records::OperatorRole", tag = "2")]
+    pub role: i32,
+    /// What they show to get a certificate; none for the admin that `init` makes.
+    #[prost(message, optional, tag = "3")]
+    pub invite: Option<records::Invite>,
+}
+
+/// See [`Kind::RedeemInvite`].
+#[derive(Clone, PartialEq, Message)]
+pub struct RedeemInvite {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Public part of the token.
+    #[prost(string, tag = "2")]
+    pub token: String,
+    /// SHA-256 of the secret shown.
+    #[prost(bytes = "vec", tag = "3")]
+    pub secret_hash: Vec<u8>,
+    /// SHA-256 of the signing request.
+    #[prost(bytes = "vec", tag = "4")]
+    pub request_hash: Vec<u8>,
+    /// Until when the certificate will hold.
+    #[prost(int64, tag = "5")]
+    pub until: i64,
+}
+
+/// See [`Kind::RevokeOperator`].
+#[derive(Clone, PartialEq, Message)]
+pub struct RevokeOperator {
+    /// Whom.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Why.
+    #[prost(string, tag = "2")]
+    pub reason: String,
+}
+
+/// See [`Kind::CallRefused`].
+#[derive(Clone, PartialEq, Message)]
+pub struct CallRefused {
+    /// Why, a line.
+    #[prost(string, tag = "1")]
+    pub what: String,
+}

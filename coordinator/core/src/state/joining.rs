@@ -82,7 +82,7 @@ impl State {
         }
     }
 
-    fn next_serial(&mut self, cx: &mut Context<'_>, bearer: String, until: i64) -> u64 {
+    pub(super) fn next_serial(&mut self, cx: &mut Context<'_>, bearer: String, until: i64) -> u64 {
         self.cluster.last_serial += 1;
         let serial = self.cluster.last_serial;
         self.certificates.insert(serial, records::Certificate { bearer, until, revoked_at: 0 });
@@ -223,7 +223,7 @@ impl State {
         }
     }
 
-    fn revoke_bearer(&mut self, cx: &mut Context<'_>, bearer: &str) -> u64 {
+    pub(super) fn revoke_bearer(&mut self, cx: &mut Context<'_>, bearer: &str) -> u64 {
         let now = cx.at.unix_millis();
         let mut revoked = 0;
         for (serial, certificate) in &mut self.certificates {

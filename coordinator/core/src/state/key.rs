@@ -1,6 +1,6 @@
 //! The names of rows, and what cannot be read of them.
 
-use holdfast_types::{AppName, HostName, LogIndex, OperationId};
+use holdfast_types::{AppName, HostName, LogIndex, OperationId, OperatorName};
 
 /// Names a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,10 @@ pub enum Key {
     App(AppName),
     /// An operation.
     Operation(OperationId),
+    /// A person.
+    Operator(OperatorName),
+    /// An entry of the audit trail, by its number.
+    Audit(u64),
 }
 
 impl Key {
@@ -28,6 +32,8 @@ impl Key {
             Self::Host(name) => format!("host/{name}"),
             Self::App(name) => format!("app/{name}"),
             Self::Operation(number) => format!("operation/{:020}", number.0),
+            Self::Operator(name) => format!("operator/{name}"),
+            Self::Audit(number) => format!("audit/{number:020}"),
         }
         .into_bytes()
     }
@@ -44,6 +50,8 @@ impl Key {
             "host" => Self::Host(id.parse().map_err(|_| bad())?),
             "app" => Self::App(id.parse().map_err(|_| bad())?),
             "operation" => Self::Operation(OperationId(id.parse().map_err(|_| bad())?)),
+            "operator" => Self::Operator(id.parse().map_err(|_| bad())?),
+            "audit" => Self::Audit(id.parse().map_err(|_| bad())?),
             _ => return Err(bad()),
         })
     }

@@ -4,22 +4,26 @@
 //! rows and applied index in one transaction, and a snapshot is all rows in order. A refused change touches nothing.
 
 mod apps;
+mod audit;
 mod generations;
 mod joining;
 mod key;
 mod operations;
+mod people;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_types::{
-    AppName, Generation, HostName, Incarnation, LogIndex, OperationId, RegionName, Revision, Token, WallTime,
+    AppName, Generation, HostName, Incarnation, LogIndex, OperationId, OperatorName, RegionName, Revision, Token,
+    WallTime,
     lease::Timings,
     refusal::Reason,
     spec::{self, AppSpec},
 };
 use prost::Message as _;
 
+pub use audit::AUDIT_KEPT;
 pub use key::{Key, StateError};
 
 use crate::{
@@ -129,6 +133,8 @@ pub struct State {
     hosts: BTreeMap<HostName, records::Host>,
     apps: BTreeMap<AppName, App>,
     operations: BTreeMap<OperationId, records::Operation>,
+    operators: BTreeMap<OperatorName, records::Operator>,
+    audit: BTreeMap<u64, records::AuditEntry>,
 }
 
 /// What a change is applied with: where it stands, when it was proposed, and the rows it has touched so far.
@@ -192,6 +198,12 @@ impl State {
                 Key::Operation(number) => {
                     state.operations.insert(number, records::Operation::decode(&*value).map_err(record)?);
                 }
+                Key::Operator(name) => {
+                    state.operators.insert(name, records::Operator::decode(&*value).map_err(record)?);
+                }
+                Key::Audit(number) => {
+                    state.audit.insert(number, records::AuditEntry::decode(&*value).map_err(record)?);
+                }
             }
         }
         Ok(state)
@@ -209,6 +221,8 @@ impl State {
         keys.extend(self.hosts.keys().cloned().map(Key::Host));
         keys.extend(self.apps.keys().cloned().map(Key::App));
         keys.extend(self.operations.keys().copied().map(Key::Operation));
+        keys.extend(self.operators.keys().cloned().map(Key::Operator));
+        keys.extend(self.audit.keys().copied().map(Key::Audit));
         let mut rows: Vec<_> = keys.iter().filter_map(|k| self.row(k).map(|value| (k.encode(), value))).collect();
         rows.sort();
         rows
@@ -222,6 +236,8 @@ impl State {
             Key::Host(name) => self.hosts.get(name).map(prost::Message::encode_to_vec),
             Key::App(name) => self.apps.get(name).map(|a| a.record.encode_to_vec()),
             Key::Operation(number) => self.operations.get(number).map(prost::Message::encode_to_vec),
+            Key::Operator(name) => self.operators.get(name).map(prost::Message::encode_to_vec),
+            Key::Audit(number) => self.audit.get(number).map(prost::Message::encode_to_vec),
         }
     }
 
@@ -242,16 +258,16 @@ impl State {
         let kind = change.kind.as_ref().filter(|kind| kind.is_known()).ok_or(StateError::UnknownChange { index })?;
         let mut context = Context { index, at: WallTime(change.at), by: &change.by, touched: BTreeSet::new() };
         let answer = self.dispatch(&mut context, kind);
-        let rows = match &answer {
-            Ok(_) => {
-                let mut rows: Vec<_> =
-                    context.touched.iter().map(|key| RowChange { key: key.encode(), value: self.row(key) }).collect();
-                rows.sort_by(|a, b| a.key.cmp(&b.key));
-                rows
-            }
-            // Every arm checks before it changes; a refusal that touched a row would be a bug that replay repeats.
-            Err(_) => Vec::new(),
-        };
+        // Every arm checks before it changes; a refusal that touched a row would be a bug that replay repeats.
+        if answer.is_err() {
+            context.touched.clear();
+        }
+        if let Some(call) = change.call.as_ref().filter(|_| !self.cluster.id.is_empty()) {
+            self.note_call(&mut context, call, kind, &answer);
+        }
+        let mut rows: Vec<_> =
+            context.touched.iter().map(|key| RowChange { key: key.encode(), value: self.row(key) }).collect();
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(Applied { rows, outcome: answer.map_or_else(Outcome::Refused, Outcome::Done) })
     }
 
@@ -283,6 +299,10 @@ impl State {
             Kind::HoldOver(c) => self.hold_is_over(cx, c),
             Kind::NextGeneration(c) => self.next_generation(cx, c),
             Kind::EndHold(c) => self.end_hold(cx, c),
+            Kind::AddOperator(c) => self.add_operator(cx, c),
+            Kind::RedeemInvite(c) => self.redeem_invite(cx, c),
+            Kind::RevokeOperator(c) => self.revoke_operator(cx, c),
+            Kind::CallRefused(_) => Ok(0),
         }
     }
 
@@ -332,6 +352,12 @@ impl State {
     #[must_use]
     pub fn operations(&self) -> &BTreeMap<OperationId, records::Operation> {
         &self.operations
+    }
+
+    /// People by name.
+    #[must_use]
+    pub fn operators(&self) -> &BTreeMap<OperatorName, records::Operator> {
+        &self.operators
     }
 
     /// One operation.

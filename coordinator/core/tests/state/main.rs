@@ -8,6 +8,7 @@ mod forward;
 mod grants;
 mod lease_model;
 mod leases;
+mod people;
 mod plans;
 mod properties;
 mod rules;

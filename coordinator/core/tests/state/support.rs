@@ -175,7 +175,8 @@ impl Log {
         if let Some(mut before) = before {
             let rows: Vec<_> = self.written.clone().into_iter().collect();
             assert_eq!(self.state.rows(), rows, "what was written is all rows, after {change:?}");
-            if let Outcome::Refused(refused) = &applied.outcome {
+            // Of a call, the refusal is noted.
+            if let (Outcome::Refused(refused), None) = (&applied.outcome, &change.call) {
                 assert!(applied.rows.is_empty(), "{change:?} was refused and touched rows");
                 assert_eq!(self.state, before, "{change:?} was refused ({refused}) and changed something");
             }
