@@ -98,6 +98,10 @@ impl Enrol for Door {
         Ok(Response::new(v1::EnrolReply { cluster, region, credentials }))
     }
 
+    async fn redeem(&self, _: Request<v1::RedeemRequest>) -> Result<Response<v1::RedeemReply>, Status> {
+        Err(Status::unimplemented("people do not come in here"))
+    }
+
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewReply>, Status> {
         self.0.renewed.fetch_add(1, Ordering::Relaxed);
         let credentials = Some(self.0.sign(&request.into_inner().csr, &agent(), LIFETIME)?);

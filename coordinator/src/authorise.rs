@@ -7,20 +7,26 @@ use holdfast_shared::{
     refusal::to_status,
     tls::Peer,
 };
-use holdfast_types::{HostName, RegionName, refusal::Reason};
+use holdfast_types::{HostName, OperatorName, RegionName, Right, Role, refusal::Reason};
 use tonic::{Request, Status};
 
-/// What a call needs its bearer to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Right {
-    /// Look at the fleet.
-    Read,
-    /// Declare apps.
-    Declare,
-    /// Move apps.
-    Move,
-    /// Let hosts in and out.
-    Admit,
+use crate::replica::Replica;
+
+/// An operator that calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Their name.
+    pub name: OperatorName,
+    /// What they may do.
+    pub role: Role,
+}
+
+impl Caller {
+    /// As the author of what they change.
+    #[must_use]
+    pub fn author(&self) -> String {
+        format!("operator {}", self.name)
+    }
 }
 
 /// An agent that calls.
@@ -80,17 +86,30 @@ pub fn agent<T>(request: &Request<T>) -> Result<AgentCaller, Status> {
     }
 }
 
-/// The operator that calls, by name, if they may do this. Every operator holds every right so far: the first and only
-/// one is the admin that `init` made.
+/// The operator that calls, if they may do this.
 ///
 /// # Errors
-/// [`Reason::NotPermitted`] for anyone else.
-pub fn operator<T>(request: &Request<T>, right: Right) -> Result<String, Status> {
+/// [`Reason::NotPermitted`] for anyone else, and for a role that has not this right.
+pub fn operator<T>(request: &Request<T>, replica: &Replica, right: Right) -> Result<Caller, Status> {
     let (identity, _) = identity(request)?;
-    match (&identity.bearer, right) {
-        (Bearer::Operator { name }, Right::Read | Right::Declare | Right::Move | Right::Admit) => Ok(name.to_string()),
-        (other @ (Bearer::Coordinator { .. } | Bearer::Agent { .. }), _) => {
-            Err(refused(&format!("{other} is no operator"), vec![]))
+    let name = match &identity.bearer {
+        Bearer::Operator { name } => name.clone(),
+        other @ (Bearer::Coordinator { .. } | Bearer::Agent { .. }) => {
+            return Err(refused(&format!("{other} is no operator"), vec![]));
         }
+    };
+    match replica.read(|s| s.role(&name)) {
+        Some(role) if role.may(right) => Ok(Caller { name, role }),
+        Some(role) => {
+            let needs = right.needs();
+            let what = match needs {
+                Role::Admin => format!("{name} is {role}; this takes {needs}"),
+                Role::Viewer | Role::Deployer | Role::Operator => {
+                    format!("{name} is {role}; this takes {needs} or more")
+                }
+            };
+            Err(refused(&what, vec!["holdfast operator list".to_owned()]))
+        }
+        None => Err(refused(&format!("nobody let {name} in, or they were put out"), vec![])),
     }
 }

@@ -15,7 +15,7 @@ use holdfast_types::{AppName, OperationId, RegionName, refusal::Reason};
 use tonic::Status;
 
 use crate::{
-    replica::{ProposeError, Replica, no_leader},
+    replica::{Author, ProposeError, Replica, no_leader},
     rounds::{GateSeen, Watch},
 };
 
@@ -108,7 +108,7 @@ impl Decider {
         &self,
         name: &AppName,
         to: Option<RegionName>,
-        by: &str,
+        by: Author,
         reason: &str,
         dry_run: bool,
     ) -> Result<Decided, Status> {
@@ -179,7 +179,7 @@ impl Decider {
                         return;
                     }
                 };
-                match self.start(&app, plan, AUTOMATIC).await {
+                match self.start(&app, plan, AUTOMATIC.into()).await {
                     Ok(number) => {
                         tracing::warn!(app = %name, operation = number.0, from = %app.active(), "failover begins");
                     }
@@ -195,7 +195,7 @@ impl Decider {
         }
     }
 
-    async fn start(&self, app: &App, mut plan: Operation, by: &str) -> Result<OperationId, ProposeError> {
+    async fn start(&self, app: &App, mut plan: Operation, by: Author) -> Result<OperationId, ProposeError> {
         // Of several writers the one that was lost first: from then on the app was not served whole.
         let served = self.watch.read(&app.spec.app, |rounds| {
             app.spec.writers.keys().map(|w| rounds.sights().source(w).map(|s| s.at)).min().flatten()

@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use holdfast_coordinator_core::{
-    change::{Init, Kind},
+    change::{AddOperator, Init, Kind},
+    records,
     state::State,
 };
 use holdfast_shared::{
@@ -106,7 +107,11 @@ pub async fn init(request: Request, clock: SharedClock, random: [u8; 16]) -> any
     let replica = Replica::new(consensus.clone(), state, clock.clone());
     let by = format!("operator {}", request.operator);
     let kind = Kind::Init(Init { cluster: cluster.to_string(), name: request.cluster.to_string() });
-    replica.propose(&by, kind).await?;
+    replica.propose(by.as_str(), kind).await?;
+    // Written down with no token: their certificate is made right here.
+    let admin =
+        AddOperator { name: request.operator.to_string(), role: records::OperatorRole::Admin.into(), invite: None };
+    replica.propose(by.as_str(), Kind::AddOperator(admin)).await?;
 
     let placeholder = Material::from_der(
         holdfast_shared::pki::KeyAndCsr::generate()?.key,

@@ -8,7 +8,10 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use holdfast_coordinator_core::change::{Enrol, Issue, Kind, Refused};
+use holdfast_coordinator_core::{
+    change::{Enrol, Issue, Kind, RedeemInvite, Refused},
+    records,
+};
 use holdfast_proto::v1;
 use holdfast_shared::{
     clock::SharedClock,
@@ -16,13 +19,13 @@ use holdfast_shared::{
     pki::{Ca, KeyAndCsr, Material, PkiError},
     refusal::to_status,
     tls::{HotTls, Peer, TlsError},
-    token::JoinToken,
+    token::{JoinToken, PersonToken},
 };
 use holdfast_types::{HostName, WallTime, ids::ClusterId, refusal::Reason};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::replica::{COORDINATOR, ProposeError, Replica};
+use crate::replica::{Author, COORDINATOR, ProposeError, Replica};
 
 /// Agents renew at half of it.
 pub const AGENT_LIFETIME: Duration = Duration::from_hours(7 * 24);
@@ -205,7 +208,7 @@ impl Issuer {
     }
 
     /// Enrols a host that shows a join token.
-    async fn enrol_host(&self, request: &v1::EnrolRequest) -> Result<v1::EnrolReply, IssueError> {
+    async fn enrol_host(&self, request: &v1::EnrolRequest, from: &str) -> Result<v1::EnrolReply, IssueError> {
         let refused = |reason, what: String| IssueError::Propose(ProposeError::Refused(Refused { reason, what }));
         let token: JoinToken = request.token.parse().map_err(|e| refused(Reason::BadToken, format!("{e}")))?;
         let host: HostName = request
@@ -223,7 +226,14 @@ impl Issuer {
         self.may_enrol(&token, &host, &change.request_hash)?;
         // Proves the key before the token is used up: a request that cannot be signed must not cost it.
         self.sign(&request.csr, &bearer, u64::MAX, Duration::from_secs(1))?;
-        let serial = self.replica.propose(&format!("token {}", token.id()), Kind::Enrol(change)).await?.number;
+        let call = records::Call {
+            by: format!("token {}", token.id()),
+            from: from.to_owned(),
+            call: "join".to_owned(),
+            subject: format!("{host} in {}", token.region),
+            why: String::new(),
+        };
+        let serial = self.replica.propose(Author::of_call(call, Arc::default()), Kind::Enrol(change)).await?.number;
         let leaf = self.sign(&request.csr, &bearer, serial, AGENT_LIFETIME)?;
         tracing::info!(host = %host, region = %token.region, serial, "host enrolled");
         Ok(v1::EnrolReply {
@@ -234,13 +244,73 @@ impl Issuer {
     }
 }
 
+impl Issuer {
+    /// Gives a person who shows a token their certificate.
+    async fn redeem_token(&self, request: &v1::RedeemRequest, from: &str) -> Result<v1::RedeemReply, IssueError> {
+        let refused = |reason, what: String| IssueError::Propose(ProposeError::Refused(Refused { reason, what }));
+        let token: PersonToken = request.token.parse().map_err(|e| refused(Reason::BadToken, format!("{e}")))?;
+        let name = &token.operator;
+        let change = RedeemInvite {
+            name: name.to_string(),
+            token: token.id(),
+            secret_hash: token.secret_hash(),
+            request_hash: digest::digest(&digest::SHA256, &request.csr).as_ref().to_vec(),
+            until: self.until(OPERATOR_LIFETIME),
+        };
+        // A stranger is refused before anything is signed or written for them. What is committed then decides.
+        let known = self.replica.read(|s| {
+            s.operators().get(name).is_some_and(|o| {
+                o.request_hash == change.request_hash
+                    || o.invite.as_ref().is_some_and(|i| i.id == change.token && i.secret_hash == change.secret_hash)
+            })
+        });
+        if !known {
+            return Err(refused(Reason::BadToken, "this token is unknown, used up or taken back".to_owned()));
+        }
+        let bearer = Bearer::Operator { name: name.clone() };
+        // Proves the key before the token is used up: a request that cannot be signed must not cost it.
+        self.sign(&request.csr, &bearer, u64::MAX, Duration::from_secs(1))?;
+        let call = records::Call {
+            by: format!("token {}", token.id()),
+            from: from.to_owned(),
+            call: "context add".to_owned(),
+            subject: name.to_string(),
+            why: String::new(),
+        };
+        let author = Author::of_call(call, Arc::default());
+        let serial = self.replica.propose(author, Kind::RedeemInvite(change)).await?.number;
+        let leaf = self.sign(&request.csr, &bearer, serial, OPERATOR_LIFETIME)?;
+        tracing::info!(operator = %name, serial, "operator let in");
+        let (cluster_name, role) = self.replica.read(|s| (s.cluster().name.clone(), s.role(name)));
+        Ok(v1::RedeemReply {
+            cluster: self.cluster.to_string(),
+            cluster_name,
+            operator: name.to_string(),
+            role: role.map(|role| role.to_string()).unwrap_or_default(),
+            credentials: Some(self.credentials(leaf)?),
+        })
+    }
+}
+
+fn address<T>(request: &Request<T>) -> String {
+    request.extensions().get::<Arc<Peer>>().map(|peer| peer.address.clone()).unwrap_or_default()
+}
+
 #[tonic::async_trait]
 impl v1::enrol_server::Enrol for Issuer {
+    async fn redeem(&self, request: Request<v1::RedeemRequest>) -> Result<Response<v1::RedeemReply>, Status> {
+        let from = address(&request);
+        self.redeem_token(request.get_ref(), &from).await.map(Response::new).map_err(|e| {
+            tracing::warn!(from = %from, error = %e, "a person with a token was refused");
+            e.status()
+        })
+    }
+
     async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolReply>, Status> {
-        match self.enrol_host(request.get_ref()).await {
+        let address = address(&request);
+        match self.enrol_host(request.get_ref(), &address).await {
             Ok(reply) => Ok(Response::new(reply)),
             Err(e) => {
-                let address = request.extensions().get::<Arc<Peer>>().map(|p| p.address.clone()).unwrap_or_default();
                 tracing::warn!(from = %address, host = %request.get_ref().host, error = %e, "enrolment refused");
                 Err(e.status())
             }

@@ -1,9 +1,13 @@
 //! The replicated state as the rest of the coordinator sees it: read what is committed, propose changes.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use holdfast_coordinator_core::{
     change::{Change, Kind, Outcome, Refused},
+    records,
     state::State,
 };
 use holdfast_shared::clock::SharedClock;
@@ -62,6 +66,29 @@ pub fn no_leader(error: &ConsensusError) -> Status {
     holdfast_shared::refusal::to_status(Reason::NoLeader, error.to_string(), vec![], vec!["holdfast status".to_owned()])
 }
 
+/// Who caused a change.
+#[derive(Debug, Clone)]
+pub struct Author {
+    by: String,
+    /// What goes into the audit trail with it; nothing when nobody asked.
+    call: Option<records::Call>,
+    noted: Arc<AtomicBool>,
+}
+
+impl From<&str> for Author {
+    fn from(by: &str) -> Self {
+        Self { by: by.to_owned(), call: None, noted: Arc::default() }
+    }
+}
+
+impl Author {
+    /// Somebody who called. `noted` is set once that is in the audit trail.
+    #[must_use]
+    pub fn of_call(call: records::Call, noted: Arc<AtomicBool>) -> Self {
+        Self { by: call.by.clone(), call: Some(call), noted }
+    }
+}
+
 /// A committed change: where it stands in the log and the number it gave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -113,9 +140,11 @@ impl Replica {
     ///
     /// # Errors
     /// [`ProposeError`]; after one of the consensus' own the change may still be committed later.
-    pub async fn propose(&self, by: &str, kind: Kind) -> Result<Committed, ProposeError> {
-        let change = Change::new(self.clock.wall(), by, kind);
+    pub async fn propose(&self, author: impl Into<Author>, kind: Kind) -> Result<Committed, ProposeError> {
+        let Author { by, call, noted } = author.into();
+        let change = Change { call, ..Change::new(self.clock.wall(), by, kind) };
         let proposed = self.consensus.propose(change.encode_to_vec()).await?;
+        noted.store(true, Ordering::Relaxed);
         match Outcome::decode(&proposed.outcome).map_err(ProposeError::Unreadable)? {
             Outcome::Done(number) => Ok(Committed { index: proposed.index, number }),
             Outcome::Refused(refused) => Err(refused.into()),

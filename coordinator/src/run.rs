@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Server;
 
 use crate::{
-    api::Api,
+    api::{Api, RefusedCalls},
     consensus::{Consensus, RaftConfig, RaftConsensus},
     decide::Decider,
     duties::Promotable,
@@ -123,6 +123,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
         tasks: tasks.clone(),
         cancel: cancel.child_token(),
         decider: decider.clone(),
+        refused: RefusedCalls::default(),
     };
     let engine = Engine::new(replica.clone(), fleet.clone(), leases.clone(), clock.clone(), faults);
 
@@ -188,7 +189,9 @@ fn serve(sessions: Sessions, api: Api, issuer: Issuer) -> tonic::transport::serv
         .add_service(bounded!(v1::apps_server::AppsServer::new(api.clone())))
         .add_service(bounded!(v1::operations_server::OperationsServer::new(api.clone())))
         .add_service(bounded!(v1::tokens_server::TokensServer::new(api.clone())))
-        .add_service(bounded!(v1::certificates_server::CertificatesServer::new(api)))
+        .add_service(bounded!(v1::certificates_server::CertificatesServer::new(api.clone())))
+        .add_service(bounded!(v1::people_server::PeopleServer::new(api.clone())))
+        .add_service(bounded!(v1::audit_server::AuditServer::new(api)))
 }
 
 /// What runs only while this coordinator leads.

@@ -37,7 +37,11 @@ pub const fn code(reason: Reason) -> Code {
         Reason::NoLeader | Reason::HostAbsent => Code::Unavailable,
         Reason::NotPermitted | Reason::BadToken | Reason::Revoked | Reason::Quarantined => Code::PermissionDenied,
         Reason::BadRequest | Reason::BadSpec => Code::InvalidArgument,
-        Reason::UnknownApp | Reason::UnknownRegion | Reason::UnknownHost | Reason::UnknownOperation => Code::NotFound,
+        Reason::UnknownApp
+        | Reason::UnknownRegion
+        | Reason::UnknownHost
+        | Reason::UnknownOperation
+        | Reason::UnknownOperator => Code::NotFound,
         Reason::StaleRevision | Reason::GenerationMoved => Code::Aborted,
         Reason::WriterTaken | Reason::NameTaken => Code::AlreadyExists,
         Reason::NoSingleWriter
@@ -48,6 +52,7 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::LifeSeen
         | Reason::PastNoReturn
         | Reason::OperationEnded
+        | Reason::LastAdmin
         | Reason::UnsafeChange => Code::FailedPrecondition,
     }
 }

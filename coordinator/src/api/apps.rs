@@ -11,7 +11,7 @@ use holdfast_coordinator_core::{
 };
 use holdfast_proto::v1;
 use holdfast_types::{
-    RegionName,
+    RegionName, Right,
     refusal::Reason,
     spec::{self, AppSpec, Problems},
 };
@@ -19,17 +19,16 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, author, diff,
+    Api,
+    call::{About, Call},
+    diff,
     look::{self, Answer, Answers},
     not_committed,
     picture::{Picture, silence},
     refuse::{Refusal, listed},
     weak,
 };
-use crate::{
-    authorise::{self, Right},
-    fleet::Fleet,
-};
+use crate::{authorise, fleet::Fleet};
 
 /// How long hosts get to look at their databases: a login takes milliseconds, a busy host a second or two.
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
@@ -146,7 +145,9 @@ fn with_next(refusal: Refusal, spec: &AppSpec) -> Refusal {
         | Reason::Revoked
         | Reason::Quarantined
         | Reason::UnsafeChange
-        | Reason::HostAbsent => format!("holdfast why {}", spec.app),
+        | Reason::HostAbsent
+        | Reason::UnknownOperator
+        | Reason::LastAdmin => format!("holdfast why {}", spec.app),
     };
     refusal.next(next)
 }
@@ -229,14 +230,14 @@ impl Api {
 #[tonic::async_trait]
 impl v1::apps_server::Apps for Api {
     async fn list(&self, request: Request<v1::ListAppsRequest>) -> Result<Response<v1::ListAppsReply>, Status> {
-        authorise::operator(&request, Right::Read)?;
+        authorise::operator(&request, &self.replica, Right::Read)?;
         self.lead().await?;
         let apps = self.look(true).pictures.iter().map(Picture::row).collect();
         Ok(Response::new(v1::ListAppsReply { apps }))
     }
 
     async fn plan(&self, request: Request<v1::PlanRequest>) -> Result<Response<v1::PlanReply>, Status> {
-        authorise::operator(&request, Right::Declare)?;
+        authorise::operator(&request, &self.replica, Right::Declare)?;
         self.lead().await?;
         let v1::PlanRequest { file, spec_yaml } = request.into_inner();
         let spec = match spec::parse(file_name(&file), &spec_yaml) {
@@ -260,9 +261,24 @@ impl v1::apps_server::Apps for Api {
     }
 
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyReply>, Status> {
-        let operator = authorise::operator(&request, Right::Declare)?;
+        let subject = subject(&request.get_ref().spec_yaml);
+        let about = About { call: "apply", subject: &subject, why: "" };
+        let call = self.begin(&request, Right::Declare, about).await?;
+        let done = self.apply_spec(&call, request.into_inner()).await;
+        self.end(call, done).await
+    }
+}
+
+/// The app that a text says it is of, whatever else is wrong with it.
+fn subject(spec_yaml: &str) -> String {
+    let name = spec_yaml.lines().find_map(|line| line.strip_prefix("app:"));
+    name.map(|name| name.trim().chars().take(63).collect()).unwrap_or_default()
+}
+
+impl Api {
+    async fn apply_spec(&self, call: &Call, request: v1::ApplyRequest) -> Result<v1::ApplyReply, Status> {
         self.lead().await?;
-        let v1::ApplyRequest { file, spec_yaml, if_revision } = request.into_inner();
+        let v1::ApplyRequest { file, spec_yaml, if_revision } = request;
         let spec = spec::parse(file_name(&file), &spec_yaml).map_err(|problems| bad_spec(&file, &problems))?;
         let old = self.replica.read(|s| s.app(&spec.app).cloned());
         let current = old.as_ref().map_or(0, |old| old.record.revision);
@@ -270,13 +286,13 @@ impl v1::apps_server::Apps for Api {
             return Err(stale.status());
         }
         if let Some(old) = old.filter(|old| unchanged(Some(old), &spec)) {
-            return Ok(Response::new(v1::ApplyReply {
+            return Ok(v1::ApplyReply {
                 revision: old.record.revision,
                 changed: false,
                 active_region: old.active().to_string(),
                 generation: old.record.generation,
                 notes: weak::notes(&spec),
-            }));
+            });
         }
         let examined = self.examine(spec, &spec_yaml).await;
         if let Some(refusal) = &examined.refusal {
@@ -290,23 +306,14 @@ impl v1::apps_server::Apps for Api {
             active_region: examined.active.as_ref().filter(|_| is_new).map(ToString::to_string).unwrap_or_default(),
         };
         let next = vec![format!("holdfast plan -f {}", file_name(&file))];
-        let committed = self
-            .replica
-            .propose(&author(&operator), Kind::ApplySpec(change))
-            .await
-            .map_err(|e| not_committed(&e, next))?;
+        let committed =
+            self.replica.propose(call.author(), Kind::ApplySpec(change)).await.map_err(|e| not_committed(&e, next))?;
         let (name, notes) = (&examined.spec.app, examined.notes());
-        tracing::info!(app = %name, revision = committed.number, by = %operator, "spec applied");
+        tracing::info!(app = %name, revision = committed.number, by = %call.caller.name, "spec applied");
         let (active_region, generation) = self.replica.read(|s| {
             s.app(name).map_or_else(Default::default, |app| (app.active().to_string(), app.record.generation))
         });
-        Ok(Response::new(v1::ApplyReply {
-            revision: committed.number,
-            changed: true,
-            active_region,
-            generation,
-            notes,
-        }))
+        Ok(v1::ApplyReply { revision: committed.number, changed: true, active_region, generation, notes })
     }
 }
 

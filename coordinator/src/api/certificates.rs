@@ -1,16 +1,17 @@
-//! Cuts a host off: all its certificates, and the sessions that it has now.
+//! Cuts somebody off: all their certificates, and the sessions that they have now.
 
 use holdfast_coordinator_core::change::{Kind, Revoke};
 use holdfast_proto::v1;
 use holdfast_shared::identity::Bearer;
-use holdfast_types::{ClusterId, HostName, RegionName};
+use holdfast_types::{ClusterId, HostName, RegionName, Right};
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, author, not_committed,
+    Api,
+    call::{About, Call},
+    not_committed,
     refuse::{self, Refusal},
 };
-use crate::authorise::{self, Right};
 
 #[tonic::async_trait]
 impl v1::certificates_server::Certificates for Api {
@@ -18,9 +19,18 @@ impl v1::certificates_server::Certificates for Api {
         &self,
         request: Request<v1::RevokeHostRequest>,
     ) -> Result<Response<v1::RevokeHostReply>, Status> {
-        let operator = authorise::operator(&request, Right::Admit)?;
+        let message = request.get_ref();
+        let about = About { call: "hosts revoke", subject: &message.host, why: &message.reason };
+        let call = self.begin(&request, Right::Admit, about).await?;
+        let done = self.revoke(&call, request.into_inner()).await;
+        self.end(call, done).await
+    }
+}
+
+impl Api {
+    async fn revoke(&self, call: &Call, asked: v1::RevokeHostRequest) -> Result<v1::RevokeHostReply, Status> {
         self.lead().await?;
-        let v1::RevokeHostRequest { host, reason } = request.into_inner();
+        let v1::RevokeHostRequest { host, reason } = asked;
         let host = HostName::new(&*host).map_err(|e| refuse::bad(e.to_string()))?;
         let (region, cluster) = self
             .replica
@@ -34,41 +44,46 @@ impl v1::certificates_server::Certificates for Api {
         let cluster = ClusterId::new(cluster).map_err(|_| stored("cluster"))?;
         let bearer = Bearer::Agent { region: region.clone(), host: host.clone() };
         let was_live = self.fleet.live(&host).is_some();
-        let reason = if reason.is_empty() { author(&operator) } else { reason };
+        let reason = if reason.is_empty() { call.caller.author() } else { reason };
         let change = Revoke { bearer: bearer.uri(&cluster), reason: reason.clone() };
         let next =
             vec!["holdfast hosts".to_owned(), format!("holdfast token create --region {region} --replaces {host}")];
-        let revoked = match self.replica.propose(&author(&operator), Kind::Revoke(change)).await {
+        let revoked = match self.replica.propose(call.author(), Kind::Revoke(change)).await {
             Ok(committed) => committed.number,
             Err(error) => {
                 // Somebody revoked it before: whatever is still open is closed all the same.
-                self.cut(&host, &bearer)?;
+                self.cut_host(&host, &bearer)?;
                 return Err(not_committed(&error, next));
             }
         };
-        tracing::warn!(host = %host, certificates = revoked, by = %operator, reason, "host revoked");
-        let cut = self.cut(&host, &bearer)?;
-        Ok(Response::new(v1::RevokeHostReply {
+        tracing::warn!(host = %host, certificates = revoked, by = %call.caller.name, reason, "host revoked");
+        let cut = self.cut_host(&host, &bearer)?;
+        Ok(v1::RevokeHostReply {
             certificates: u32::try_from(revoked).unwrap_or(u32::MAX),
             // The steady upkeep of the list may have been quicker to cut it.
             sessions_cut: u32::try_from(cut).unwrap_or(u32::MAX).max(u32::from(was_live)),
-        }))
+        })
+    }
+
+    fn cut_host(&self, host: &HostName, bearer: &Bearer) -> Result<usize, Status> {
+        let cut = self.cut(&format!("host {host}"), bearer);
+        self.fleet.close(host);
+        cut
     }
 }
 
 impl Api {
     /// Closes what the bearer has open, then puts the list in force that keeps it out. A connection that is made in
     /// between is cut by the list.
-    fn cut(&self, host: &HostName, bearer: &Bearer) -> Result<usize, Status> {
+    pub(super) fn cut(&self, whom: &str, bearer: &Bearer) -> Result<usize, Status> {
         let open = self.hot.cut_bearer(bearer);
         let listed = self.issuer.reload(&self.hot);
-        self.fleet.close(host);
         match listed {
             Ok(late) => Ok(open + late),
             Err(error) => {
-                tracing::error!(host = %host, error = %error, "the list of revoked certificates is not in force");
+                tracing::error!(bearer = %bearer, error = %error, "the list of revoked certificates is not in force");
                 Err(Status::internal(format!(
-                    "{host} is revoked and its sessions are cut, but the list that keeps it out is not in force: {error}; restart this coordinator"
+                    "{whom} is revoked and its sessions are cut, but the list that keeps it out is not in force: {error}; restart this coordinator"
                 )))
             }
         }

@@ -10,7 +10,7 @@ use holdfast_coordinator_core::{
     verdict::{self, Kind, SILENCE_SLACK},
 };
 use holdfast_proto::v1;
-use holdfast_types::{AppName, BootInstant, HostName, OperationId, RegionName, WallTime, spec::FencedBy};
+use holdfast_types::{AppName, BootInstant, HostName, OperationId, RegionName, Right, WallTime, spec::FencedBy};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -19,11 +19,7 @@ use super::{
     picture::{HostPicture, Hosts, LeasePicture, Picture, RegionPicture, region_rows},
     weak, why, wire,
 };
-use crate::{
-    authorise::{self, Right},
-    consensus::ConsensusError,
-    fleet::Presence,
-};
+use crate::{authorise, consensus::ConsensusError, fleet::Presence};
 
 /// Everything as it is at one moment.
 pub(super) struct Look {
@@ -181,7 +177,7 @@ impl v1::fleet_server::Fleet for Api {
     /// The one call that is also answered without a quorum: somebody who looks during an outage must see something. It
     /// then says so, and shows no verdicts.
     async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
-        authorise::operator(&request, Right::Read)?;
+        authorise::operator(&request, &self.replica, Right::Read)?;
         let led = self.replica.consensus().confirm_leader().await;
         let Look { pictures, hosts, wall, .. } = self.look(led.is_ok());
         let mut reply = v1::StatusReply {
@@ -210,7 +206,7 @@ impl v1::fleet_server::Fleet for Api {
     }
 
     async fn hosts(&self, request: Request<v1::HostsRequest>) -> Result<Response<v1::HostsReply>, Status> {
-        authorise::operator(&request, Right::Read)?;
+        authorise::operator(&request, &self.replica, Right::Read)?;
         self.lead().await?;
         let until: BTreeMap<_, i64> = self.replica.read(|s| {
             let until = |serial| s.certificates().get(serial).map_or(0, |c| c.until);
@@ -238,14 +234,14 @@ impl v1::fleet_server::Fleet for Api {
     }
 
     async fn regions(&self, request: Request<v1::RegionsRequest>) -> Result<Response<v1::RegionsReply>, Status> {
-        authorise::operator(&request, Right::Read)?;
+        authorise::operator(&request, &self.replica, Right::Read)?;
         self.lead().await?;
         let Look { pictures, hosts, .. } = self.look(true);
         Ok(Response::new(v1::RegionsReply { regions: region_rows(&pictures, &hosts) }))
     }
 
     async fn why(&self, request: Request<v1::WhyRequest>) -> Result<Response<v1::WhyReply>, Status> {
-        authorise::operator(&request, Right::Read)?;
+        authorise::operator(&request, &self.replica, Right::Read)?;
         self.lead().await?;
         let (name, _) = self.app(&request.get_ref().app)?;
         let Look { pictures, boot, wall, .. } = self.look(true);

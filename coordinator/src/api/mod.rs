@@ -6,7 +6,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `fleet`, `apps`, `operations`, `tokens`, `certificates` | the services: gather, ask, propose, answer |
+//! | `fleet`, `apps`, `operations`, `tokens`, `certificates`, `people`, `audit` | the services: gather, ask, propose, answer |
+//! | `call` | who may change something, and what came of it, in the audit trail |
 //! | `picture` | one app and the hosts as they are now, and the rows that `status` shows of them |
 //! | `attention` | what needs a human |
 //! | `why` | the evidence behind the verdicts, and what follows from it |
@@ -19,12 +20,15 @@
 
 mod apps;
 mod attention;
+mod audit;
+mod call;
 mod certificates;
 mod diff;
 mod fleet;
 mod journal;
 mod look;
 mod operations;
+mod people;
 mod picture;
 mod refuse;
 #[cfg(test)]
@@ -52,6 +56,7 @@ use crate::{
     replica::{ProposeError, Replica, no_leader},
     rounds::Watch,
 };
+pub use call::RefusedCalls;
 use refuse::Refusal;
 
 /// Serves operators. Cheap to clone.
@@ -81,6 +86,8 @@ pub struct Api {
     pub cancel: CancellationToken,
     /// Asks the gate and begins failovers.
     pub decider: Decider,
+    /// Counts refused calls.
+    pub refused: RefusedCalls,
 }
 
 impl Api {
@@ -110,11 +117,6 @@ impl Api {
             })
             .map_err(Refusal::status)
     }
-}
-
-/// The author of a change that an operator asked for.
-fn author(operator: &str) -> String {
-    format!("operator {operator}")
 }
 
 /// The status of a change that did not happen, with commands that help.

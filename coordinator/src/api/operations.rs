@@ -6,17 +6,17 @@ use holdfast_coordinator_core::{
     state::State,
 };
 use holdfast_proto::v1;
-use holdfast_types::{AppName, OperationId};
+use holdfast_types::{AppName, OperationId, Right};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Api, author, journal, not_committed, refuse, region_name, wire};
-use crate::{
-    authorise::{self, Right},
-    consensus::ConsensusError,
-    replica::no_leader,
+use super::{
+    Api,
+    call::{About, Call},
+    journal, not_committed, refuse, region_name, wire,
 };
+use crate::{authorise, consensus::ConsensusError, replica::Author, replica::no_leader};
 
 /// Operations that `list` shows unless told otherwise.
 const LISTED: usize = 20;
@@ -97,31 +97,27 @@ impl v1::operations_server::Operations for Api {
     type WatchStream = ReceiverStream<Event>;
 
     async fn failover(&self, request: Request<v1::FailoverRequest>) -> Result<Response<v1::FailoverReply>, Status> {
-        let operator = authorise::operator(&request, Right::Move)?;
-        self.lead().await?;
-        let v1::FailoverRequest { app, to_region, dry_run, reason } = request.into_inner();
-        let (name, app) = self.app(&app)?;
-        let to = if to_region.is_empty() { None } else { Some(region_name(&to_region)?) };
-        if let Some(to) = to.as_ref().filter(|to| app.spec.region(to).is_none()) {
-            return Err(refuse::unknown_region(&name, to, app.spec.regions.iter().map(|r| &r.name)).status());
+        let message = request.get_ref();
+        // It only looks.
+        if message.dry_run {
+            let caller = authorise::operator(&request, &self.replica, Right::Read)?;
+            return self.begin_failover(caller.author().as_str().into(), request.into_inner()).await.map(Response::new);
         }
-        let decided = self.decider.failover(&name, to, &author(&operator), &reason, dry_run).await?;
-        if let Some(number) = decided.operation {
-            tracing::info!(app = %name, operation = number.0, by = %operator, "failover asked for");
-        }
-        Ok(Response::new(v1::FailoverReply {
-            operation: decided.operation.map_or(0, |number| number.0),
-            steps: decided.plan.steps.iter().map(planned).collect(),
-            from_region: decided.plan.from_region,
-            notes: decided.notes,
-        }))
+        let subject = match message.to_region.as_str() {
+            "" => message.app.clone(),
+            to => format!("{} to {to}", message.app),
+        };
+        let about = About { call: "failover", subject: &subject, why: &message.reason };
+        let call = self.begin(&request, Right::Move, about).await?;
+        let done = self.begin_failover(call.author(), request.into_inner()).await;
+        self.end(call, done).await
     }
 
     async fn list(
         &self,
         request: Request<v1::ListOperationsRequest>,
     ) -> Result<Response<v1::ListOperationsReply>, Status> {
-        authorise::operator(&request, Right::Read)?;
+        authorise::operator(&request, &self.replica, Right::Read)?;
         self.lead().await?;
         let v1::ListOperationsRequest { app, limit } = request.into_inner();
         let app = if app.is_empty() { None } else { Some(self.app(&app)?.0) };
@@ -135,14 +131,14 @@ impl v1::operations_server::Operations for Api {
     }
 
     async fn get(&self, request: Request<v1::GetOperationRequest>) -> Result<Response<v1::Operation>, Status> {
-        authorise::operator(&request, Right::Read)?;
+        authorise::operator(&request, &self.replica, Right::Read)?;
         self.lead().await?;
         let (number, op, app) = self.operation(request.get_ref().number)?;
         Ok(Response::new(journal::operation(number, &op, app.as_ref())))
     }
 
     async fn watch(&self, request: Request<v1::WatchOperationRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        authorise::operator(&request, Right::Read)?;
+        authorise::operator(&request, &self.replica, Right::Read)?;
         self.lead().await?;
         let (number, _, _) = self.operation(request.get_ref().number)?;
         let (to, events) = mpsc::channel(EVENTS_MAX);
@@ -158,19 +154,49 @@ impl v1::operations_server::Operations for Api {
     }
 
     async fn abort(&self, request: Request<v1::AbortRequest>) -> Result<Response<v1::AbortReply>, Status> {
-        let operator = authorise::operator(&request, Right::Move)?;
+        let message = request.get_ref();
+        let subject = format!("operation {}", message.number);
+        let about = About { call: "operations abort", subject: &subject, why: &message.reason };
+        let call = self.begin(&request, Right::Move, about).await?;
+        let done = self.abort_operation(&call, request.into_inner()).await;
+        self.end(call, done).await
+    }
+}
+
+impl Api {
+    async fn begin_failover(&self, author: Author, request: v1::FailoverRequest) -> Result<v1::FailoverReply, Status> {
         self.lead().await?;
-        let v1::AbortRequest { number, reason } = request.into_inner();
+        let v1::FailoverRequest { app, to_region, dry_run, reason } = request;
+        let (name, app) = self.app(&app)?;
+        let to = if to_region.is_empty() { None } else { Some(region_name(&to_region)?) };
+        if let Some(to) = to.as_ref().filter(|to| app.spec.region(to).is_none()) {
+            return Err(refuse::unknown_region(&name, to, app.spec.regions.iter().map(|r| &r.name)).status());
+        }
+        let decided = self.decider.failover(&name, to, author, &reason, dry_run).await?;
+        if let Some(number) = decided.operation {
+            tracing::info!(app = %name, operation = number.0, "failover asked for");
+        }
+        Ok(v1::FailoverReply {
+            operation: decided.operation.map_or(0, |number| number.0),
+            steps: decided.plan.steps.iter().map(planned).collect(),
+            from_region: decided.plan.from_region,
+            notes: decided.notes,
+        })
+    }
+
+    async fn abort_operation(&self, call: &Call, request: v1::AbortRequest) -> Result<v1::AbortReply, Status> {
+        self.lead().await?;
+        let v1::AbortRequest { number, reason } = request;
         let (id, op, _) = self.operation(number)?;
         let next = if op.at().ended() { "show" } else { "watch" };
-        let reason = if reason.is_empty() { author(&operator) } else { reason };
+        let reason = if reason.is_empty() { call.caller.author() } else { reason };
         self.replica
-            .propose(&author(&operator), Kind::AbortOperation(AbortOperation { operation: number, reason }))
+            .propose(call.author(), Kind::AbortOperation(AbortOperation { operation: number, reason }))
             .await
             .map_err(|e| not_committed(&e, vec![format!("holdfast operations {next} {number}")]))?;
-        tracing::info!(app = %op.app, operation = number, by = %operator, "abort asked for");
+        tracing::info!(app = %op.app, operation = number, by = %call.caller.name, "abort asked for");
         let (_, op, app) = self.operation(number)?;
-        Ok(Response::new(v1::AbortReply { operation: Some(journal::operation(id, &op, app.as_ref())) }))
+        Ok(v1::AbortReply { operation: Some(journal::operation(id, &op, app.as_ref())) })
     }
 }
 

@@ -29,9 +29,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status};
 
 mod agents;
+mod people;
 mod strangers;
 
-use super::{Api, samples};
+use super::{Api, RefusedCalls, samples};
 use crate::{
     config::Config,
     consensus::{Consensus as _, MIGRATIONS, RaftConfig, RaftConsensus},
@@ -94,6 +95,7 @@ impl World {
             leases: Leases::new(replica.clone(), fleet.clone(), clock.clone()),
             issuer: Issuer::new(Arc::new(ca), cluster.clone(), replica.clone(), clock.clone(), 1, paths.identity, own),
             decider: Decider::new(replica.clone(), watch.clone(), clock.clone()),
+            refused: RefusedCalls::default(),
             replica,
             fleet,
             watch,

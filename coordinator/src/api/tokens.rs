@@ -9,15 +9,17 @@ use holdfast_coordinator_core::{
 };
 use holdfast_proto::v1;
 use holdfast_shared::token::JoinToken;
-use holdfast_types::{HostName, WallTime, refusal::Reason, time::span};
+use holdfast_types::{HostName, Right, WallTime, refusal::Reason, time::span};
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, author, not_committed,
+    Api,
+    call::{About, Call},
+    not_committed,
     refuse::{self, Refusal, listed},
     region_name, wire,
 };
-use crate::authorise::{self, Right};
+use crate::authorise;
 
 /// Long enough to walk to a host, short enough to forget.
 const VALID_DEFAULT: Duration = Duration::from_hours(1);
@@ -33,7 +35,12 @@ fn terms(uses: u32, valid: Option<&prost_types::Duration>) -> Result<(u32, Durat
         uses if uses <= USES_MAX => uses,
         uses => return Err(format!("a token for {uses} hosts; {USES_MAX} is the most")),
     };
-    let valid = match valid {
+    Ok((uses, self::valid(valid)?))
+}
+
+/// For how long a token is valid, or what is wrong with what was asked.
+pub(super) fn valid(asked: Option<&prost_types::Duration>) -> Result<Duration, String> {
+    let valid = match asked {
         None => VALID_DEFAULT,
         Some(asked) => wire::from_span(Some(asked)).unwrap_or(Duration::ZERO),
     };
@@ -43,7 +50,11 @@ fn terms(uses: u32, valid: Option<&prost_types::Duration>) -> Result<(u32, Durat
     if valid > VALID_MAX {
         return Err(format!("a token valid for longer than {}", span(VALID_MAX)));
     }
-    Ok((uses, valid))
+    Ok(valid)
+}
+
+pub(super) fn until(now: WallTime, valid: Duration) -> WallTime {
+    WallTime(now.unix_millis().saturating_add(i64::try_from(valid.as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// The line to run on the host, complete.
@@ -54,49 +65,14 @@ fn join_line(address: &str, token: &JoinToken) -> String {
 #[tonic::async_trait]
 impl v1::tokens_server::Tokens for Api {
     async fn create(&self, request: Request<v1::CreateTokenRequest>) -> Result<Response<v1::CreateTokenReply>, Status> {
-        let operator = authorise::operator(&request, Right::Admit)?;
-        self.lead().await?;
-        let v1::CreateTokenRequest { region, uses, valid, replaces } = request.into_inner();
-        let region = region_name(&region)?;
-        let (uses, valid) = terms(uses, valid.as_ref()).map_err(refuse::bad)?;
-        if !replaces.is_empty() {
-            let host = HostName::new(&*replaces).map_err(|e| refuse::bad(e.to_string()))?;
-            let unknown = self
-                .replica
-                .read(|s| (!s.hosts().contains_key(&host)).then(|| refuse::unknown_host(&host, s.hosts().keys())));
-            if let Some(unknown) = unknown {
-                return Err(unknown.status());
-            }
-        }
-        let mut random = [0; 25];
-        rand::fill(&mut random).map_err(|_| Status::internal("the system gives no randomness"))?;
-        let token = JoinToken::new(region.clone(), random, &self.issuer.ca().pin());
-        let millis = i64::try_from(valid.as_millis()).unwrap_or(i64::MAX);
-        let until = WallTime(self.clock.wall().unix_millis().saturating_add(millis));
-        let record = records::JoinToken {
-            secret_hash: token.secret_hash(),
-            region: region.to_string(),
-            uses_left: uses,
-            until: until.unix_millis(),
-            created_by: operator.clone(),
-            replaces,
-        };
-        let change = CreateToken { id: token.id(), token: Some(record) };
-        self.replica
-            .propose(&author(&operator), Kind::CreateToken(change))
-            .await
-            .map_err(|e| not_committed(&e, vec!["holdfast token list".to_owned()]))?;
-        tracing::info!(token = %token.id(), region = %region, uses, by = %operator, "join token made");
-        Ok(Response::new(v1::CreateTokenReply {
-            join: join_line(&self.address, &token),
-            id: token.id(),
-            token: token.to_string(),
-            until: Some(wire::timestamp(until)),
-        }))
+        let about = About { call: "token create", subject: &request.get_ref().region, why: "" };
+        let call = self.begin(&request, Right::Admit, about).await?;
+        let done = self.create_token(&call, request.into_inner()).await;
+        self.end(call, done).await
     }
 
     async fn list(&self, request: Request<v1::ListTokensRequest>) -> Result<Response<v1::ListTokensReply>, Status> {
-        authorise::operator(&request, Right::Read)?;
+        authorise::operator(&request, &self.replica, Right::Read)?;
         self.lead().await?;
         let now = self.clock.wall().unix_millis();
         let tokens = self.replica.read(|s| {
@@ -114,9 +90,57 @@ impl v1::tokens_server::Tokens for Api {
     }
 
     async fn revoke(&self, request: Request<v1::RevokeTokenRequest>) -> Result<Response<v1::RevokeTokenReply>, Status> {
-        let operator = authorise::operator(&request, Right::Admit)?;
+        let about = About { call: "token revoke", subject: &request.get_ref().id, why: "" };
+        let call = self.begin(&request, Right::Admit, about).await?;
+        let done = self.revoke_token(&call, request.into_inner()).await;
+        self.end(call, done).await
+    }
+}
+
+impl Api {
+    async fn create_token(&self, call: &Call, asked: v1::CreateTokenRequest) -> Result<v1::CreateTokenReply, Status> {
         self.lead().await?;
-        let id = request.into_inner().id;
+        let v1::CreateTokenRequest { region, uses, valid, replaces } = asked;
+        let region = region_name(&region)?;
+        let (uses, valid) = terms(uses, valid.as_ref()).map_err(refuse::bad)?;
+        if !replaces.is_empty() {
+            let host = HostName::new(&*replaces).map_err(|e| refuse::bad(e.to_string()))?;
+            let unknown = self
+                .replica
+                .read(|s| (!s.hosts().contains_key(&host)).then(|| refuse::unknown_host(&host, s.hosts().keys())));
+            if let Some(unknown) = unknown {
+                return Err(unknown.status());
+            }
+        }
+        let mut random = [0; 25];
+        rand::fill(&mut random).map_err(|_| Status::internal("the system gives no randomness"))?;
+        let token = JoinToken::new(region.clone(), random, &self.issuer.ca().pin());
+        let until = until(self.clock.wall(), valid);
+        let record = records::JoinToken {
+            secret_hash: token.secret_hash(),
+            region: region.to_string(),
+            uses_left: uses,
+            until: until.unix_millis(),
+            created_by: call.caller.name.to_string(),
+            replaces,
+        };
+        let change = CreateToken { id: token.id(), token: Some(record) };
+        self.replica
+            .propose(call.author(), Kind::CreateToken(change))
+            .await
+            .map_err(|e| not_committed(&e, vec!["holdfast token list".to_owned()]))?;
+        tracing::info!(token = %token.id(), region = %region, uses, by = %call.caller.name, "join token made");
+        Ok(v1::CreateTokenReply {
+            join: join_line(&self.address, &token),
+            id: token.id(),
+            token: token.to_string(),
+            until: Some(wire::timestamp(until)),
+        })
+    }
+
+    async fn revoke_token(&self, call: &Call, asked: v1::RevokeTokenRequest) -> Result<v1::RevokeTokenReply, Status> {
+        self.lead().await?;
+        let id = asked.id;
         let known: Option<Vec<String>> =
             self.replica.read(|s| (!s.tokens().contains_key(&id)).then(|| s.tokens().keys().cloned().collect()));
         if let Some(known) = known {
@@ -127,11 +151,11 @@ impl v1::tokens_server::Tokens for Api {
                 .status());
         }
         self.replica
-            .propose(&author(&operator), Kind::RevokeToken(RevokeToken { id: id.clone() }))
+            .propose(call.author(), Kind::RevokeToken(RevokeToken { id: id.clone() }))
             .await
             .map_err(|e| not_committed(&e, vec!["holdfast token list".to_owned()]))?;
-        tracing::info!(token = %id, by = %operator, "join token taken back");
-        Ok(Response::new(v1::RevokeTokenReply {}))
+        tracing::info!(token = %id, by = %call.caller.name, "join token taken back");
+        Ok(v1::RevokeTokenReply {})
     }
 }
 

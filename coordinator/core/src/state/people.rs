@@ -1,6 +1,6 @@
 //! People: who is let in, as what, and who is put out.
 
-use holdfast_types::{OperatorName, Role, refusal::Reason};
+use holdfast_types::{OperatorName, Role, WallTime, refusal::Reason};
 
 use super::{Answer, Context, Key, State, refuse};
 use crate::{
@@ -58,20 +58,25 @@ impl State {
         if !self.operators.is_empty() {
             return;
         }
-        let prefix = format!("holdfast://{}/operator/", self.cluster.id);
-        let names: Vec<OperatorName> = self
-            .certificates
-            .values()
-            .filter(|cert| cert.revoked_at == 0)
-            .filter_map(|cert| cert.bearer.strip_prefix(&prefix)?.parse().ok())
-            .collect();
-        for name in names {
-            let role = OperatorRole::Admin.into();
-            let (added_at, added_by) = (self.cluster.created_at, "init".to_owned());
-            let record = records::Operator { role, added_at, added_by, ..records::Operator::default() };
+        for (name, record) in self.first_admins() {
             self.operators.insert(name.clone(), record);
             cx.touch(Key::Operator(name));
         }
+    }
+
+    fn first_admins(&self) -> Vec<(OperatorName, records::Operator)> {
+        let prefix = format!("holdfast://{}/operator/", self.cluster.id);
+        let live = self.certificates.values().filter(|cert| cert.revoked_at == 0);
+        let names = live.filter_map(|cert| cert.bearer.strip_prefix(&prefix)?.parse().ok());
+        let record = records::Operator {
+            role: OperatorRole::Admin.into(),
+            added_at: self.cluster.created_at,
+            added_by: "init".to_owned(),
+            ..records::Operator::default()
+        };
+        let mut admins: Vec<(OperatorName, records::Operator)> = names.map(|name| (name, record.clone())).collect();
+        admins.dedup_by(|a, b| a.0 == b.0);
+        admins
     }
 
     /// Answers the serial of the certificate.
@@ -110,7 +115,7 @@ impl State {
         let other_admin = self
             .operators
             .iter()
-            .any(|(other, o)| *other != name && o.may() == Some(Role::Admin) && self.is_certified(other));
+            .any(|(other, o)| *other != name && o.may() == Some(Role::Admin) && self.certified_until(other).is_some());
         if known.may() == Some(Role::Admin) && !other_admin {
             return Err(refuse(Reason::LastAdmin, format!("{name} is the only admin with a certificate")));
         }
@@ -125,11 +130,18 @@ impl State {
         Ok(revoked)
     }
 
-    /// Whether a person holds a certificate that counts.
+    /// Until when a person's newest certificate holds; `None`: they have none that counts.
     #[must_use]
-    pub fn is_certified(&self, name: &OperatorName) -> bool {
+    pub fn certified_until(&self, name: &OperatorName) -> Option<WallTime> {
         let uri = operator_uri(&self.cluster.id, name);
-        self.certificates.values().any(|cert| cert.bearer == uri && cert.revoked_at == 0)
+        let live = self.certificates.values().filter(|cert| cert.bearer == uri && cert.revoked_at == 0);
+        live.map(|cert| WallTime(cert.until)).max()
+    }
+
+    /// Everybody, also the first admin who is not written down yet, and those who were put out.
+    pub fn people(&self) -> impl Iterator<Item = (OperatorName, records::Operator)> {
+        let first = if self.operators.is_empty() { self.first_admins() } else { Vec::new() };
+        self.operators.iter().map(|(name, record)| (name.clone(), record.clone())).chain(first)
     }
 }
 

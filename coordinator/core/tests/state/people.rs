@@ -101,6 +101,28 @@ fn the_last_admin_who_can_call_is_never_put_out() {
     assert_eq!(log.refused(put_out("eve")).reason, Reason::LastAdmin);
 }
 
+/// Any change of people, some of which fit.
+pub fn drawn(b: u8, c: u8) -> Kind {
+    let (name, token) = (["ada", "eve", "Kim?"][usize::from(b % 3)], ["one", "two"][usize::from(b % 2)]);
+    match c % 8 {
+        4 => add(name, OperatorRole::try_from(i32::from(b % 5)).unwrap_or_default(), Some(token)),
+        5 => redeem(name, token, ["csr", "other"][usize::from(b >> 4 & 1)]),
+        6 => put_out(name),
+        _ => certify(name),
+    }
+}
+
+/// A row of each kind that people bring.
+pub fn a_person_and_a_call(log: &mut Log) {
+    log.done(certify("ada"));
+    log.done(add("eve", OperatorRole::Viewer, Some("one")));
+    log.done(redeem("eve", "one", "csr"));
+    log.done(add("kim", OperatorRole::Deployer, Some("two")));
+    log.done(put_out("eve"));
+    call(log, "token create", token("called", "us-east", 1, "")).expect("made");
+    call(log, "token create", token("called", "us-east", 1, "")).expect_err("made already");
+}
+
 fn call(log: &mut Log, what: &str, kind: Kind) -> Result<u64, Refused> {
     log.index += 1;
     let by = "operator ada";

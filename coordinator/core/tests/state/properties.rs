@@ -93,7 +93,8 @@ fn kind(state: &State, draw: Draw) -> Kind {
             2 => Kind::NoteStarts(change::NoteStarts { host: DB[usize::from(b % 3)].into(), starts: u64::from(a) }),
             _ => token(&format!("r{b}"), REGIONS[usize::from(c % 3)], 1, DB[usize::from(b % 3)]),
         },
-        _ => match c % 4 {
+        _ => match c % 8 {
+            4.. => crate::people::drawn(b, c),
             0 => Kind::Revoke(change::Revoke { bearer: format!("h{b}"), reason: String::new() }),
             1 => enrol(&format!("r{b}"), DB[usize::from(b % 3)]),
             2 => Kind::Issue(change::Issue { bearer: "x".into(), until: i64::from(b), renews: u64::from(b % 12) }),
