@@ -9,7 +9,7 @@ use clap::{
     Args, CommandFactory as _, Parser, Subcommand, ValueEnum,
     builder::{FalseyValueParser, NonEmptyStringValueParser, StyledStr},
 };
-use holdfast_types::{AppName, HostName, RegionName, time::Span};
+use holdfast_types::{AppName, ContextName, HostName, OperatorName, RegionName, Role, time::Span};
 
 /// Keeps applications running when a region goes down
 #[derive(Debug, Parser)]
@@ -128,6 +128,26 @@ pub enum Command {
         /// What to do with them.
         #[command(subcommand)]
         command: TokenCommand,
+    },
+    /// People who may work with this cluster, and as what
+    #[command(after_help = "Example:\n  holdfast operator add ada --role operator")]
+    Operator {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: OperatorCommand,
+    },
+    /// Who asked for what, from where, and what came of it
+    #[command(
+        after_help = "Examples:\n  holdfast audit --newest 50\n  holdfast audit export trail.jsonl\n  holdfast audit verify --file trail.jsonl",
+        args_conflicts_with_subcommands = true
+    )]
+    Audit {
+        /// Only the newest so many
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=20_000), env = "HOLDFAST_NEWEST", hide_env = true)]
+        newest: u32,
+        /// Without one, the newest entries are shown.
+        #[command(subcommand)]
+        command: Option<AuditCommand>,
     },
     /// The clusters this account can talk to
     #[command(after_help = "Example:\n  holdfast context use prod")]
@@ -279,9 +299,86 @@ pub enum TokenCommand {
     },
 }
 
+/// `holdfast operator …`.
+#[derive(Debug, Subcommand)]
+pub enum OperatorCommand {
+    /// Let somebody in: prints the line for them to run, with a token for one use
+    #[command(
+        long_about = "Let somebody in: prints the line for them to run, with a token for one use.\n\nA viewer looks. A deployer will also deploy; until there are deploys, they look. An operator also declares apps and moves them. An admin also lets people and hosts in and out, and reads the audit trail.",
+        after_help = "Examples:\n  holdfast operator add ada --role operator\n  holdfast operator add bo --role viewer --valid 1d"
+    )]
+    Add {
+        /// How the cluster will call them
+        name: OperatorName,
+        /// What they may do: viewer, deployer, operator or admin
+        #[arg(long, value_name = "ROLE", env = "HOLDFAST_ROLE", hide_env = true)]
+        role: Role,
+        /// How long the token may be used: 15m, 1h, 2d
+        #[arg(long, value_name = "SPAN", default_value = "1h", env = "HOLDFAST_VALID", hide_env = true)]
+        valid: Span,
+    },
+    /// Everybody who was let in, and those who were put out again
+    #[command(after_help = "Example:\n  holdfast operator list")]
+    List,
+    /// Put somebody out: every certificate of theirs at once, open connections included
+    #[command(after_help = "Example:\n  holdfast operator revoke ada --reason \"left the team\"")]
+    Revoke {
+        /// Their name
+        name: OperatorName,
+        /// Why, for those who read it later
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true,
+            env = "HOLDFAST_REASON",
+            hide_env = true
+        )]
+        reason: String,
+        /// Do not ask
+        #[arg(short, long, value_parser = FalseyValueParser::new(), env = "HOLDFAST_YES", hide_env = true)]
+        yes: bool,
+    },
+}
+
+/// `holdfast audit …`.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Write every entry that is kept, one JSON object on a line
+    #[command(
+        after_help = "Examples:\n  holdfast audit export trail.jsonl\n  holdfast audit export -      # stdout, for a pipe"
+    )]
+    Export {
+        /// Where to; - or nothing is stdout
+        file: Option<PathBuf>,
+    },
+    /// Compute every hash anew and say whether the trail holds
+    #[command(
+        long_about = "Compute every hash anew and say whether the trail holds.\n\nAn entry that was changed, left out or put in afterwards breaks it (exit 7). That the whole trail was not written anew, or its end cut off, only a newest hash that was kept elsewhere proves.",
+        after_help = "Examples:\n  holdfast audit verify\n  holdfast audit verify --file trail.jsonl      # an export; asks no coordinator"
+    )]
+    Verify {
+        /// An exported trail instead of the coordinator's; - reads stdin
+        #[arg(short, long, value_name = "FILE", env = "HOLDFAST_FILE", hide_env = true)]
+        file: Option<PathBuf>,
+    },
+}
+
 /// `holdfast context …`.
 #[derive(Debug, Subcommand)]
 pub enum ContextCommand {
+    /// Come into a cluster with the line that `holdfast operator add` printed; the key is made here
+    #[command(after_help = "Example:\n  holdfast context add c1.example:7443 --token hfp1.ada.… --name prod")]
+    Add {
+        /// A coordinator, HOST:PORT
+        address: String,
+        /// The token, whole
+        #[arg(long, value_name = "TOKEN", env = "HOLDFAST_TOKEN", hide_env = true)]
+        token: String,
+        /// What to call the cluster here, instead of its own name
+        #[arg(long, value_name = "NAME", env = "HOLDFAST_NAME", hide_env = true)]
+        name: Option<ContextName>,
+    },
     /// All contexts
     #[command(after_help = "Example:\n  holdfast context list")]
     List,
@@ -327,6 +424,7 @@ pub const GROUPS: &[(&str, &[Entry])] = &[
                 "what was done, is being done, and how it ended",
                 &["operations list", "operations show", "operations watch"],
             ),
+            entry("audit", "who asked for what, and what came of it", &["audit"]),
         ],
     ),
     (
@@ -353,9 +451,19 @@ pub const GROUPS: &[(&str, &[Entry])] = &[
             ),
             entry("hosts revoke HOST", "revoke its certificates, cut its sessions", &["hosts revoke"]),
             entry(
-                "context list|use|show",
+                "operator add|list|revoke",
+                "who may work with this cluster, and as what",
+                &["operator add", "operator list", "operator revoke"],
+            ),
+            entry(
+                "audit export|verify",
+                "the whole audit trail, and whether it holds",
+                &["audit export", "audit verify"],
+            ),
+            entry(
+                "context add|list|use|show",
                 "the clusters this account can talk to",
-                &["context list", "context use", "context show"],
+                &["context add", "context list", "context use", "context show"],
             ),
         ],
     ),

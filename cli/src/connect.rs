@@ -162,6 +162,7 @@ pub fn choose<'a>(contexts: &'a Contexts, named: Option<&str>) -> Result<&'a Con
         ContextError::Unknown { file, .. } | ContextError::NoneChosen { file, any: false } => {
             Failure::new(Exit::Usage, format!("no cluster is known here: {} has no context", file.display()))
                 .line("why", "the first one is written by holdfast-coordinator init, for who runs it")
+                .next("holdfast context add ADDRESS --token TOKEN      with the line that an admin gave you")
                 .next("HOLDFAST_CONTEXTS_FILE=FILE holdfast status      to read another file")
         }
         ContextError::NoneChosen { file, any: true } => {

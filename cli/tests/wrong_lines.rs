@@ -17,6 +17,8 @@ fn holdfast(args: &[&str], home: &str) -> Output {
 fn a_wrong_command_line_is_told_in_five_lines_with_the_next_command() {
     let home = tempfile::tempdir().expect("a folder");
     let home = home.path().to_str().expect("a path of text");
+    // Well formed, and nobody's: zeros.
+    let (person, host) = (&*format!("hfp1.ada.{}", "a".repeat(92)), &*format!("hf1.us-east.{}", "a".repeat(92)));
     let wrong: &[(&[&str], &str)] = &[
         (&["stauts"], "has no command stauts"),
         (&["switchover", "shop"], "has no command switchover"),
@@ -48,6 +50,27 @@ fn a_wrong_command_line_is_told_in_five_lines_with_the_next_command() {
         (&["token", "create", "--region", "us", "--uses", "0"], "0 is not in"),
         (&["hosts", "revoke", "use-db1"], "hosts revoke needs --reason <TEXT>"),
         (&["context", "use"], "context use needs <NAME>"),
+        (&["operator"], "needs a command: add, list or revoke"),
+        (&["operator", "add", "ada"], "operator add needs --role <ROLE>"),
+        (&["operator", "add", "--role", "admin"], "operator add needs <NAME>"),
+        (&["operator", "add", "Ada!", "--role", "admin"], "\"Ada!\" is no operator name"),
+        (&["operator", "add", "ada", "--role", "root"], "\"root\" is no role: viewer, deployer, operator or admin"),
+        (&["operator", "revoke"], "operator revoke needs <NAME>"),
+        (&["operator", "list"], "no cluster is known here"),
+        (&["audit", "--newest", "0"], "0 is not in"),
+        (&["audit", "newest"], "audit has no command newest"),
+        (&["audit", "--newest", "5", "verify"], "audit"),
+        (&["audit", "verify", "--file", "/nonexistent/trail"], "cannot read a trail from /nonexistent/trail"),
+        (&["audit", "verify", "--file", "/dev/null"], "it holds no entries"),
+        (&["audit", "export", "a", "b"], "audit export takes no argument b"),
+        (&["context", "add"], "context add needs --token <TOKEN> and <ADDRESS>"),
+        (&["context", "add", "c1.example:7443"], "context add needs --token <TOKEN>"),
+        (&["context", "add", "c1.example:7443", "--token", "ada"], "this is no token for a person"),
+        (&["context", "add", "c1.example:7443", "--token", person, "--name", "a/b"], "is no context name"),
+        (&["context", "add", "c1.example", "--token", person], "\"c1.example\" is no address: expected HOST:PORT"),
+        (&["context", "add", "https://c1.example:7443", "--token", person], "is no address"),
+        (&["context", "add", "127.0.0.1:1", "--token", person], "no coordinator"),
+        (&["context", "add", "127.0.0.1:1", "--token", host], "this token is for a host, not for a person"),
         (&["status", "-o", "yaml"], "it is table or json"),
         (&["status"], "no cluster is known here"),
         (&["status", "--context", "prod"], "no cluster is known here"),
@@ -62,6 +85,7 @@ fn a_wrong_command_line_is_told_in_five_lines_with_the_next_command() {
         assert!(err.contains(says), "{args:?} does not say {says:?}: {err}");
         assert!(err.lines().count() <= 5, "{args:?}: {err}");
         assert!(err.contains("\n  next ") && err.contains("holdfast"), "{args:?}: {err}");
+        assert!(!err.contains("aaaaaaaa"), "{args:?}: a secret in an error: {err}");
         assert!(!err.contains('\x1b'), "{args:?}: colours without a terminal: {err}");
     }
 }

@@ -84,12 +84,8 @@ pub async fn init(request: Request, clock: SharedClock, random: [u8; 16]) -> any
         );
     }
     let mut contexts = Contexts::load(&request.contexts_file)?;
-    if contexts.all().iter().any(|c| c.name == request.cluster) {
-        bail!(
-            "{} has a context {} already; choose another --cluster name, or remove that context",
-            request.contexts_file.display(),
-            request.cluster
-        );
+    if let Some(taken) = contexts.taken(&request.cluster) {
+        bail!("{taken}; choose another --cluster name, or move that away first");
     }
     files::make_private_folder(&request.config.state_dir)?;
     let cluster = ClusterId::from_random(random);

@@ -139,6 +139,18 @@ impl Contexts {
         Ok(files::write_private(&self.file, text.as_bytes())?)
     }
 
+    /// Makes sure that [`Contexts::save`] will find room and permission, before something is done that cannot be
+    /// repeated.
+    ///
+    /// # Errors
+    /// [`ContextError::File`] when nothing can be written there.
+    pub fn prepare(&self) -> Result<(), ContextError> {
+        files::make_private_folder(self.folder())?;
+        let probe = self.folder().join(".contexts.probe");
+        files::write_private(&probe, b"")?;
+        Ok(files::remove(&probe)?)
+    }
+
     /// All of them, in the order of the file.
     #[must_use]
     pub fn all(&self) -> &[Context] {
@@ -211,6 +223,17 @@ impl Contexts {
     #[must_use]
     pub fn identity_for(name: &ContextName) -> PathBuf {
         Path::new("contexts").join(name.as_str())
+    }
+
+    /// What stands in the way of a new context of this name: one that is there, or a key where its own would lie, of
+    /// another file in the same folder.
+    #[must_use]
+    pub fn taken(&self, name: &ContextName) -> Option<String> {
+        if self.all().iter().any(|context| context.name == *name) {
+            return Some(format!("{} has a context {name} already", self.file.display()));
+        }
+        let folder = self.folder().join(Self::identity_for(name));
+        folder.exists().then(|| format!("a key lies in {} already, of another contexts file", folder.display()))
     }
 
     fn folder(&self) -> &Path {

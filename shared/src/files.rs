@@ -80,6 +80,17 @@ pub fn read_text(path: &Path, bytes_max: u64) -> Result<String, FileError> {
         .map_err(|e| FileError::new("read", path, io::Error::other(e.utf8_error())))
 }
 
+/// Takes a file away; one that is not there is no error.
+///
+/// # Errors
+/// [`FileError`] when it cannot be taken away.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(FileError::new("remove", path, e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Makes a folder, and those above it, that only its owner can enter (0700). One that is there stays as it is.
 ///
 /// # Errors

@@ -27,6 +27,8 @@ pub(super) fn run(
     command: ContextCommand,
 ) -> Result<Exit, Stop> {
     match command {
+        // Needs a coordinator, so it is done where those are asked.
+        ContextCommand::Add { .. } => {}
         ContextCommand::List => list(c, &contexts)?,
         ContextCommand::Use { name } => {
             connect::choose(&contexts, Some(&name))?;
@@ -48,7 +50,8 @@ fn list(c: &mut Context<'_, '_>, contexts: &Contexts) -> Result<(), Stop> {
     let all = contexts.all().iter().map(|one| plain(contexts, one)).collect();
     c.show::<_, json::Contexts>(json::Contexts { current, contexts: all }, |reply, view| {
         if reply.contexts.is_empty() {
-            return "no contexts yet: holdfast-coordinator init writes the first one\n".to_owned();
+            return "no contexts yet: holdfast-coordinator init writes the first one, who was let in types\n  next  holdfast context add ADDRESS --token TOKEN\n"
+                .to_owned();
         }
         let mut table = Table::new([
             Column::new("IN USE"),

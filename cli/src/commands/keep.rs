@@ -95,7 +95,7 @@ pub(super) async fn revoke_host(
     Ok(Exit::Done)
 }
 
-fn span_to_wire(span: std::time::Duration) -> prost_types::Duration {
+pub(super) fn span_to_wire(span: std::time::Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(span.subsec_nanos()).unwrap_or(0),

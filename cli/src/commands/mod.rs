@@ -1,10 +1,13 @@
 //! What each command does: ask a coordinator, show the answer, end with a code that tells the truth.
 
 mod apply;
+mod audit;
 mod context;
 mod failover;
+mod invited;
 mod keep;
 mod look;
+mod people;
 mod watch;
 
 #[cfg(test)]
@@ -16,7 +19,7 @@ use holdfast_shared::clock::SharedClock;
 use serde::Serialize;
 
 use crate::{
-    args::{Cli, Command, HostsCommand, OperationsCommand, Output},
+    args::{AuditCommand, Cli, Command, ContextCommand, HostsCommand, OperationsCommand, Output},
     connect::{self, Client},
     console::{Console, Stop},
     errors::{Exit, Failure},
@@ -84,8 +87,29 @@ impl Context<'_, '_> {
 /// [`Stop`] when it fails or its output is no longer read.
 pub async fn run(cli: Cli, mut context: Context<'_, '_>) -> Result<Exit, Stop> {
     let contexts = connect::load_contexts(cli.global.contexts_file.as_deref())?;
-    if let Command::Context { command } = cli.command {
-        return context::run(&mut context, contexts, cli.global.context.as_deref(), command);
+    match cli.command {
+        Command::Context { command: ContextCommand::Add { address, token, name } } => {
+            return invited::run(&mut context, contexts, &address, &token, name).await;
+        }
+        Command::Context { command } => {
+            return context::run(&mut context, contexts, cli.global.context.as_deref(), command);
+        }
+        // Whoever was given an export needs no cluster to look at it.
+        Command::Audit { command: Some(AuditCommand::Verify { file: Some(file) }), .. } => {
+            return audit::verify_file(&mut context, &file);
+        }
+        Command::Status { .. }
+        | Command::Why { .. }
+        | Command::Hosts { .. }
+        | Command::Regions
+        | Command::Apps
+        | Command::Operations { .. }
+        | Command::Failover(_)
+        | Command::Plan { .. }
+        | Command::Apply(_)
+        | Command::Token { .. }
+        | Command::Operator { .. }
+        | Command::Audit { .. } => {}
     }
     let client = connect::open(&contexts, cli.global.context.as_deref(), Arc::clone(&context.clock))?;
     run_with(cli.command, &mut context, client).await
@@ -116,6 +140,13 @@ pub async fn run_with(command: Command, context: &mut Context<'_, '_>, mut clien
         Command::Plan { file, exit_code } => apply::plan(context, client, &file, exit_code).await,
         Command::Apply(args) => apply::run(context, client, args).await,
         Command::Token { command } => keep::token(context, client, command).await,
+        Command::Operator { command } => people::run(context, client, command).await,
+        Command::Audit { newest, command } => match command {
+            None => audit::newest(context, client, newest).await,
+            Some(AuditCommand::Export { file }) => audit::export(context, client, file.as_deref()).await,
+            Some(AuditCommand::Verify { file: None }) => audit::verify(context, client).await,
+            Some(AuditCommand::Verify { file: Some(file) }) => audit::verify_file(context, &file),
+        },
         Command::Context { .. } => Ok(Exit::Done),
     }
 }

@@ -13,14 +13,16 @@ use clap::FromArgMatches as _;
 use holdfast_proto::v1::{
     self,
     apps_server::{Apps, AppsServer},
+    audit_server::{Audit, AuditServer},
     fleet_server::{Fleet, FleetServer},
     operations_server::{Operations, OperationsServer},
+    people_server::{People, PeopleServer},
 };
 use holdfast_shared::{
     clock::{Clock, SharedClock, SystemClock},
     refusal,
 };
-use holdfast_types::{BootId, BootInstant, WallTime, refusal::Reason};
+use holdfast_types::{BootId, BootInstant, WallTime, audit::Entry, refusal::Reason};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, transport::Endpoint};
 
@@ -47,6 +49,7 @@ struct Script {
     apply: Option<Status>,
     plan: v1::PlanReply,
     no_leader: bool,
+    trail: Vec<Entry>,
     /// Streams that nobody ends.
     open: Vec<tokio::sync::mpsc::Sender<Result<v1::OperationEvent, Status>>>,
     /// Calls in their order, as `failover dry` or `watch 41`.
@@ -153,6 +156,49 @@ impl Operations for Double {
     }
 }
 
+#[tonic::async_trait]
+impl People for Double {
+    async fn add(&self, request: Request<v1::AddOperatorRequest>) -> Result<Response<v1::AddOperatorReply>, Status> {
+        let v1::AddOperatorRequest { name, role, valid } = request.into_inner();
+        let seconds = valid.unwrap_or_default().seconds;
+        drop(self.asked(format!("add {name} {role} {seconds}")));
+        let token = format!("hfp1.{name}.letters");
+        let add = format!("holdfast context add c1.example:7443 --token {token}");
+        Ok(Response::new(v1::AddOperatorReply { token, add, until: samples::ago(-3_600_000) }))
+    }
+    async fn list(&self, _: Request<v1::ListOperatorsRequest>) -> Result<Response<v1::ListOperatorsReply>, Status> {
+        Ok(Response::new(v1::ListOperatorsReply { people: samples::people() }))
+    }
+    async fn revoke(
+        &self,
+        request: Request<v1::RevokeOperatorRequest>,
+    ) -> Result<Response<v1::RevokeOperatorReply>, Status> {
+        let v1::RevokeOperatorRequest { name, reason } = request.into_inner();
+        drop(self.asked(format!("revoke {name} ({reason})")));
+        if name == "anna" {
+            let next = vec!["holdfast operator list".to_owned()];
+            return Err(refusal::to_status(Reason::LastAdmin, "anna is the only admin", vec![], next));
+        }
+        Ok(Response::new(v1::RevokeOperatorReply { certificates: 1, sessions_cut: 2 }))
+    }
+}
+
+#[tonic::async_trait]
+impl Audit for Double {
+    type TrailStream = ReceiverStream<Result<v1::AuditEntry, Status>>;
+
+    /// Two entries at a time: a stream that ended early.
+    async fn trail(&self, request: Request<v1::TrailRequest>) -> Result<Response<Self::TrailStream>, Status> {
+        let v1::TrailRequest { after, newest } = request.into_inner();
+        let script = self.asked(format!("trail {after} {newest}"));
+        let (send, receive) = tokio::sync::mpsc::channel(2);
+        for entry in script.trail.iter().filter(|e| e.number > after).take(2) {
+            send.try_send(Ok(samples::sent(entry.clone()))).expect("there is room for two");
+        }
+        Ok(Response::new(ReceiverStream::new(receive)))
+    }
+}
+
 /// A clock on which every look is a minute later.
 #[derive(Debug, Default)]
 struct Hasty(AtomicU64);
@@ -204,6 +250,8 @@ async fn run(double: &Double, setup: Setup, line: &str) -> Ran {
         .add_service(FleetServer::new(double.clone()))
         .add_service(AppsServer::new(double.clone()))
         .add_service(OperationsServer::new(double.clone()))
+        .add_service(PeopleServer::new(double.clone()))
+        .add_service(AuditServer::new(double.clone()))
         .serve_with_incoming(TcpListenerStream::new(listener));
     let connector: Connector = Arc::new(|address| {
         Endpoint::from_shared(format!("http://{address}")).expect("an address is a URI").connect_lazy()
@@ -457,4 +505,101 @@ async fn plan_ends_with_2_only_when_asked_to_and_with_7_when_it_could_not_be_app
     let ran = run(&double, Setup::default(), &line).await;
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Refused, ""));
     assert!(ran.err.contains("smellpin.yaml:3: unknown key ap"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn letting_somebody_in_prints_their_line_alone_on_stdout() {
+    let double = Double::default();
+    let ran = run(&double, Setup::default(), "holdfast operator add ada --role operator --valid 2h").await;
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    assert_eq!(ran.out, "holdfast context add c1.example:7443 --token hfp1.ada.letters\n");
+    assert!(ran.err.contains("for ada as operator, once until 2026-11-20T22:04:17.000Z"), "{}", ran.err);
+    assert_eq!(double.calls().last().map(String::as_str), Some("add ada operator 7200"));
+    let ran = run(&double, Setup::default(), "holdfast operator list -o json").await;
+    assert!(ran.out.starts_with("{\n  \"schema\": 1,\n  \"operators\": ["), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn somebody_is_put_out_only_after_a_yes() {
+    let double = Double::default();
+    let line = "holdfast operator revoke ada --reason left_the_team";
+    for (answer, exit, last) in [("n\n", Exit::Failed, "status"), ("y\n", Exit::Done, "revoke ada (left the team)")] {
+        let ran = run(&double, Setup { terminal: true, answer, ..Setup::default() }, line).await;
+        assert_eq!(ran.exit, exit, "{}", ran.err);
+        assert!(ran.err.contains("put out ada of cluster acme?"), "{}", ran.err);
+        assert_eq!(double.calls().last().map(String::as_str), Some(last));
+    }
+    let ran = run(&double, Setup::default(), line).await;
+    assert_eq!(ran.exit, Exit::Usage, "{}", ran.err);
+    let ran = run(&double, Setup::default(), &format!("{line} -y")).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, "ada is out: 1 certificate revoked, 2 connections cut\n"));
+    let ran = run(&double, Setup::default(), "holdfast operator revoke anna -y").await;
+    assert_eq!(ran.exit, Exit::Refused);
+    assert!(ran.err.contains("docs  refusals/last-admin") && ran.err.ends_with("(exit 7)\n"), "{}", ran.err);
+}
+
+fn with_trail(trail: Vec<Entry>) -> Double {
+    Double(Arc::new(Mutex::new(Script { trail, ..Script::default() })))
+}
+
+#[tokio::test]
+async fn a_trail_whose_stream_ends_early_is_read_to_its_end() {
+    let double = with_trail(samples::trail());
+    let ran = run(&double, Setup::default(), "holdfast audit verify").await;
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    let hash = samples::trail()[4].hash;
+    assert_eq!(ran.out, format!("411 to 415 hold; newest hash {hash}\n"));
+    assert!(ran.err.contains("410 entries before them are no longer there"), "{}", ran.err);
+    assert!(ran.err.contains("only a newest hash kept elsewhere proves"), "{}", ran.err);
+    assert_eq!(double.calls().last().map(String::as_str), Some("trail 415 0"));
+    let ran = run(&double, Setup::default(), "holdfast audit verify -o json").await;
+    assert!(ran.out.contains("\"holds\": true") && ran.out.contains(&format!("\"newest_hash\": \"{hash}\"")));
+    let ran = run(&double, Setup::default(), "holdfast audit --newest 2").await;
+    assert_eq!(ran.out.lines().count(), 3, "{}", ran.out);
+    assert_eq!(double.calls().last().map(String::as_str), Some("trail 0 2"));
+}
+
+#[tokio::test]
+async fn a_trail_that_was_changed_ends_with_7_and_names_the_entry() {
+    let mut trail = samples::trail();
+    trail[2].outcome = "operation 42".to_owned();
+    let ran = run(&with_trail(trail), Setup::default(), "holdfast audit verify").await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Refused, ""));
+    assert!(ran.err.contains("entry 413 is not what its hash says"), "{}", ran.err);
+    assert!(ran.err.contains("411 to 412; what comes after says nothing"), "{}", ran.err);
+    assert_eq!(run(&Double::default(), Setup::default(), "holdfast audit verify").await.exit, Exit::Refused);
+}
+
+#[tokio::test]
+async fn an_export_is_verified_by_itself_until_somebody_changes_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("trail.jsonl");
+    let double = with_trail(samples::trail());
+    let ran = run(&double, Setup::default(), &format!("holdfast audit export {}", file.display())).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, ""), "{}", ran.err);
+    assert!(ran.err.contains("5 entries in ") && ran.err.contains("; newest hash "), "{}", ran.err);
+    let text = std::fs::read_to_string(&file).expect("written");
+    let ran = run(&double, Setup::default(), "holdfast audit export").await;
+    assert_eq!(ran.out, text, "stdout gets the same");
+    let verify = format!("holdfast audit verify --file {}", file.display());
+    let asked = double.calls().len();
+    let ran = run(&double, Setup::default(), &verify).await;
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    assert!(ran.out.starts_with("411 to 415 hold; newest hash "), "{}", ran.out);
+    let whole: &'static str = text.clone().leak();
+    let ran = run(&double, Setup { answer: whole, ..Setup::default() }, "holdfast audit verify --file -").await;
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    let lines: Vec<&str> = text.lines().collect();
+    for (changed, exit, says) in [
+        (text.replace("fire brigade", "ire brigade"), Exit::Refused, "entry 413 is not what its hash says"),
+        ([lines[0], lines[2], lines[3]].join("\n"), Exit::Refused, "entry 413 comes where entry 412 should be"),
+        (text[..text.len() - 9].to_owned(), Exit::Usage, "line 5 is no entry"),
+        (String::new(), Exit::Usage, "it holds no entries"),
+    ] {
+        std::fs::write(&file, changed).expect("written");
+        let ran = run(&double, Setup::default(), &verify).await;
+        assert_eq!(ran.exit, exit, "{}", ran.err);
+        assert!(ran.err.contains(says), "{}", ran.err);
+    }
+    assert_eq!(double.calls().len(), asked, "no coordinator is asked");
 }

@@ -1,7 +1,10 @@
 //! Replies for tests: a good day, a bad one, and names as nasty as they come.
 
 use holdfast_proto::v1;
-use holdfast_types::WallTime;
+use holdfast_types::{
+    WallTime,
+    audit::{Entry, Hash},
+};
 
 use super::text::{View, columns};
 
@@ -227,6 +230,85 @@ pub fn tokens() -> Vec<v1::JoinToken> {
             created_by: String::new(),
         },
     ]
+}
+
+pub fn people() -> Vec<v1::Person> {
+    let person = |name: &str, role: &str, state: &str, until| v1::Person {
+        name: name.into(),
+        role: role.into(),
+        added_at: ago(40 * DAY),
+        added_by: "operator anna".into(),
+        state: state.into(),
+        until,
+        ..<_>::default()
+    };
+    vec![
+        v1::Person {
+            revoked_at: ago(3 * DAY),
+            revoked_why: "left the team \x1b[2J on Friday; her laptop was given to somebody else".into(),
+            ..person("ada", "operator", "revoked", None)
+        },
+        v1::Person { added_by: "init".into(), ..person("anna", "admin", "active", ago(-88 * DAY)) },
+        person("bo", "viewer", "invited", ago(-3_000_000)),
+        person("cleo", "deployer", "invite expired", ago(DAY)),
+        person(&"n".repeat(63), "operator", "active", ago(DAY)),
+    ]
+}
+
+pub fn trail() -> Vec<Entry> {
+    let mut previous = Hash::default();
+    let calls = [
+        ("operator anna", "operator add", "ada as operator", "", true, "ada is operator"),
+        ("token k3p9", "context add", "ada", "", true, "certificate 9"),
+        (
+            "operator ada",
+            "failover",
+            "smellpin to us-west",
+            "us-east is on fire, says the fire brigade",
+            true,
+            "operation 41",
+        ),
+        ("operator bo", "hosts revoke", "use-db1", "\x1b[2Jsold", false, "bo is viewer; this takes admin"),
+        ("operator ada", "apply", "", "", true, ""),
+    ];
+    let mut number = 410;
+    let mut entry = |(by, call, subject, why, done, outcome): (&str, &str, &str, &str, bool, &str)| {
+        number += 1;
+        let entry = Entry {
+            number,
+            at: NOW - DAY * (416 - i64::try_from(number).expect("small")),
+            by: by.into(),
+            from: "10.0.0.9:50122".into(),
+            call: call.into(),
+            subject: subject.into(),
+            why: why.into(),
+            done,
+            outcome: outcome.into(),
+            previous,
+            hash: Hash::default(),
+        }
+        .sealed();
+        previous = entry.hash;
+        entry
+    };
+    calls.into_iter().map(&mut entry).collect()
+}
+
+/// The entry as a coordinator sends it.
+pub fn sent(entry: Entry) -> v1::AuditEntry {
+    v1::AuditEntry {
+        number: entry.number,
+        at: entry.at,
+        by: entry.by,
+        from: entry.from,
+        call: entry.call,
+        subject: entry.subject,
+        why: entry.why,
+        done: entry.done,
+        outcome: entry.outcome,
+        previous: entry.previous.0.to_vec(),
+        hash: entry.hash.0.to_vec(),
+    }
 }
 
 pub fn why() -> v1::WhyReply {
