@@ -4,25 +4,27 @@
 //! written by a task of its own, in order, which says when it is. The timer looks at the boot clock at least each
 //! [`LOOK_AT_CLOCK`], because the runtime's timers stand still while a machine is suspended.
 
+mod disk;
+mod handle;
 mod notes;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     path::PathBuf,
     sync::Arc,
-    task::Poll,
     time::Duration,
 };
 
 use holdfast_agent_core::{
-    lease::{Effect, Fact, FencingReleased, Holder, Kept, Permit, State, Taken, Terms},
+    lease::{Effect, Fact, FencingReleased, Holder, Kept, State, Taken, Terms},
     record::Record,
 };
 use holdfast_proto::v1;
-use holdfast_shared::{clock::SharedClock, error::Chain};
+use holdfast_shared::clock::SharedClock;
 use holdfast_types::{AppName, BootInstant, Generation, time::span};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -31,8 +33,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use handle::{Handle, Heard, View, Views};
 pub use notes::Notes;
 pub use stream::{Link, serve_link};
+pub use work::NoLease;
+pub(crate) use work::under_lease;
+
+use disk::{DiskWork, FromDisk, work_on_disk};
+use handle::Order;
+use work::{Done, Start, fence, watch_writers};
 
 use crate::{
     apps::{App, Known, Me},
@@ -47,138 +56,10 @@ const LOOK_AT_CLOCK: Duration = Duration::from_millis(100);
 const WATCH_STOPPED: Duration = Duration::from_millis(200);
 /// Between two looks at a standby, which somebody may promote by hand. Each is a connection to the database.
 const WATCH_STANDBY: Duration = Duration::from_secs(1);
-/// Longest such a look may take.
-const WATCH_WITHIN: Duration = Duration::from_millis(500);
-/// Between two attempts to stop what would not stop.
-const FENCE_RETRY: Duration = Duration::from_millis(200);
-/// Longest that writers may take to start, crash recovery included.
-const START_WITHIN: Duration = Duration::from_secs(120);
-/// Between two attempts to write a fact.
-const STORE_RETRY: Duration = Duration::from_millis(500);
 /// Orders that may wait for the task. Their senders wait when it is full: each is a command's, and commands are few.
 const ORDERS_MAX: usize = 64;
 /// Replies that may wait. Beyond this a reply is lost, like one on the network, and the next request brings another.
 const REPLIES_MAX: usize = 256;
-
-/// One app's lease as others see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct View {
-    /// What may be opened.
-    pub permit: Permit,
-    /// For people.
-    pub state: State,
-    /// Of the lease, or the newest known.
-    pub generation: Generation,
-    /// Highest fenced durably.
-    pub fenced: Generation,
-}
-
-/// All of them.
-pub type Views = Arc<BTreeMap<AppName, View>>;
-
-#[derive(Debug)]
-enum Order {
-    AskNow(AppName),
-    Opened(AppName),
-    Fence { app: AppName, generation: Generation, done: oneshot::Sender<Result<String, String>> },
-    Release { app: AppName, done: oneshot::Sender<Result<String, String>> },
-    Resume { app: AppName, done: oneshot::Sender<Result<String, String>> },
-    Moved { app: AppName, generation: Generation },
-}
-
-/// A reply of a coordinator, or the news that one can be asked.
-#[derive(Debug)]
-pub enum Heard {
-    /// A lease stream is up; requests go there too from now on.
-    Up(usize, mpsc::Sender<v1::LeaseRequest>),
-    /// It is down.
-    Down(usize),
-    /// A coordinator knows of this run of the agent from now on; what it refused before it may grant now.
-    Welcomed,
-    /// An answer.
-    Reply(v1::LeaseReply),
-}
-
-/// Speaks to the task.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    orders: mpsc::Sender<Order>,
-    heard: mpsc::Sender<Heard>,
-    views: watch::Receiver<Views>,
-}
-
-impl Handle {
-    /// The leases, now and whenever they change.
-    #[must_use]
-    pub fn views(&self) -> watch::Receiver<Views> {
-        self.views.clone()
-    }
-
-    /// What may be opened of an app right now.
-    #[must_use]
-    pub fn permit(&self, app: &AppName) -> Permit {
-        self.views.borrow().get(app).map_or(Permit::NONE, |view| view.permit)
-    }
-
-    /// Asks for a lease out of turn.
-    pub async fn ask_now(&self, app: &AppName) {
-        // The task is gone only when the agent ends.
-        drop(self.orders.send(Order::AskNow(app.clone())).await);
-    }
-
-    /// Writers of this app were opened under its lease.
-    pub async fn opened(&self, app: &AppName) {
-        drop(self.orders.send(Order::Opened(app.clone())).await);
-    }
-
-    /// A coordinator that keeps this host out says that the app is active elsewhere.
-    pub async fn moved(&self, app: &AppName, generation: Generation) {
-        drop(self.orders.send(Order::Moved { app: app.clone(), generation }).await);
-    }
-
-    /// Fences a generation; returns what was done once it is durable and nothing is left.
-    ///
-    /// # Errors
-    /// One line saying why it cannot be done here.
-    pub async fn fence(&self, app: &AppName, generation: Generation) -> Result<String, String> {
-        let app = app.clone();
-        self.order(|done| Order::Fence { app, generation, done }).await
-    }
-
-    /// Ends fencing of an app on this host.
-    ///
-    /// # Errors
-    /// One line saying why not.
-    pub async fn release(&self, app: &AppName) -> Result<String, String> {
-        let app = app.clone();
-        self.order(|done| Order::Release { app, done }).await
-    }
-
-    /// Takes fencing up again.
-    ///
-    /// # Errors
-    /// One line saying why not.
-    pub async fn resume(&self, app: &AppName) -> Result<String, String> {
-        let app = app.clone();
-        self.order(|done| Order::Resume { app, done }).await
-    }
-
-    async fn order(
-        &self,
-        order: impl FnOnce(oneshot::Sender<Result<String, String>>) -> Order,
-    ) -> Result<String, String> {
-        let (done, answer) = oneshot::channel();
-        let ending = || "the agent is ending".to_owned();
-        self.orders.send(order(done)).await.map_err(|_| ending())?;
-        answer.await.map_err(|_| ending())?
-    }
-
-    /// Where streams bring what they hear.
-    #[must_use]
-    pub fn heard(&self) -> mpsc::Sender<Heard> {
-        self.heard.clone()
-    }
-}
 
 /// What the task needs.
 #[derive(Debug)]
@@ -203,25 +84,6 @@ pub struct Parts {
     pub instance: String,
     /// The host was booted since the agent last ran.
     pub booted: bool,
-}
-
-#[derive(Debug)]
-enum Done {
-    Fenced(AppName, String),
-    Started(AppName, bool),
-    Watched(AppName, bool),
-}
-
-/// What waits for the disk, in one order: what is read of an app contains what was written of it before.
-#[derive(Debug)]
-enum DiskWork {
-    Write(AppName, Fact),
-    Read(AppName),
-}
-
-enum FromDisk {
-    Written(AppName, Fact),
-    Kept(AppName, Kept),
 }
 
 struct Slot {
@@ -682,146 +544,6 @@ impl Leases {
             *old = Arc::new(views);
             !same
         });
-    }
-}
-
-/// Order matters and nothing may be left out: a full disk makes the later ones wait. Leases run meanwhile.
-async fn work_on_disk(store: Store, mut work: mpsc::Receiver<DiskWork>, done: mpsc::Sender<FromDisk>) {
-    while let Some(work) = work.recv().await {
-        let answer = loop {
-            let worked = match &work {
-                DiskWork::Write(app, fact) => {
-                    store.put_fact(app, *fact).await.map(|()| FromDisk::Written(app.clone(), *fact))
-                }
-                DiskWork::Read(app) => store.kept(app).await.map(|kept| FromDisk::Kept(app.clone(), kept)),
-            };
-            match worked {
-                Ok(answer) => break answer,
-                Err(e) => tracing::error!(?work, error = %Chain(&e), "cannot store or read what is known of a lease"),
-            }
-            sleep(STORE_RETRY).await;
-        };
-        if done.send(answer).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Stops every writer on this host; returns when nothing is left.
-async fn fence(app: Arc<App>, me: Me, executors: Arc<dyn Executors>, clock: SharedClock, within: Duration) -> Done {
-    let began = clock.boot();
-    let writers: Vec<_> = app.writers_on(&me.host).cloned().collect();
-    let mut texts = BTreeMap::new();
-    while texts.len() < writers.len() {
-        let left: Vec<_> = writers.iter().filter(|writer| !texts.contains_key(&writer.name)).collect();
-        // All at once: each has the whole time.
-        let ended = futures_util::future::join_all(left.iter().map(|writer| executors.fence(writer, within))).await;
-        for (writer, ended) in left.into_iter().zip(ended) {
-            match ended {
-                Ok(text) => drop(texts.insert(writer.name.clone(), text)),
-                Err(e) => {
-                    let since = span(clock.boot().since(began));
-                    tracing::error!(app = %app.name, writer = %writer.name, error = %e, since, "a writer is not stopped yet");
-                }
-            }
-        }
-        if texts.len() < writers.len() {
-            sleep(FENCE_RETRY).await;
-        }
-    }
-    let took = span(clock.boot().since(began));
-    let said: Vec<_> = texts.iter().map(|(writer, text)| format!("{writer} {text}")).collect();
-    Done::Fenced(app.name.clone(), format!("{} within {took}", said.join(", ")))
-}
-
-/// Looks whether anything accepts writes that must not.
-async fn watch_writers(name: AppName, app: Arc<App>, me: Me, executors: Arc<dyn Executors>, stopped: bool) -> Done {
-    let looks = app.writers_on(&me.host).map(|writer| executors.look(writer, WATCH_WITHIN));
-    let looks = futures_util::future::join_all(looks).await;
-    let writes = looks.iter().flatten().any(|seen| seen.may_write(stopped));
-    Done::Watched(name, writes)
-}
-
-struct Start {
-    app: Arc<App>,
-    me: Me,
-    executors: Arc<dyn Executors>,
-    locks: AppLocks,
-    clock: SharedClock,
-    views: watch::Receiver<Views>,
-    generation: Generation,
-}
-
-impl Start {
-    async fn run(mut self) -> Done {
-        let name = self.app.name.clone();
-        // A command that promotes or starts goes first; then there is nothing left to do.
-        let _one_at_a_time = self.locks.lock(&name).await;
-        let work = async {
-            for writer in self.app.writers_on(&self.me.host) {
-                match self.executors.start_primary(writer, START_WITHIN).await {
-                    Ok(seen) => tracing::info!(app = %name, writer = %writer.name, "started: {}", seen.text),
-                    Err(e) => {
-                        tracing::error!(app = %name, writer = %writer.name, error = %e, "cannot start a writer");
-                        return false;
-                    }
-                }
-            }
-            true
-        };
-        let well = under_lease(&mut self.views, &self.clock, &name, self.generation, Duration::ZERO, work).await;
-        Done::Started(name, well.unwrap_or(false))
-    }
-}
-
-/// The lease was over, or gone, before or while something was opened under it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no lease of generation {0} that lasts long enough")]
-pub struct NoLease(pub Generation);
-
-/// Does `work`, which opens writers, only while a lease of `generation` lives with at least `left` at the start. Drops
-/// the work when the lease goes: whatever it had begun is then fenced.
-pub(crate) async fn under_lease<T>(
-    views: &mut watch::Receiver<Views>,
-    clock: &SharedClock,
-    app: &AppName,
-    generation: Generation,
-    left: Duration,
-    work: impl Future<Output = T>,
-) -> Result<T, NoLease> {
-    let permit = |views: &watch::Receiver<Views>| views.borrow().get(app).map_or(Permit::NONE, |view| view.permit);
-    if !permit(views).allows(generation, left, clock.boot()) {
-        return Err(NoLease(generation));
-    }
-    let looks = views.clone();
-    let gone = async {
-        loop {
-            let now = clock.boot();
-            let current = permit(views);
-            if !current.allows(generation, Duration::ZERO, now) {
-                return;
-            }
-            let wait = current.left(now).unwrap_or(LOOK_AT_CLOCK).min(LOOK_AT_CLOCK);
-            tokio::select! {
-                changed = views.changed() => if changed.is_err() { return },
-                () = sleep(wait) => {}
-            }
-        }
-    };
-    // What wakes the work may come before the timer that would end it, as after the process was stopped for a while. So
-    // each part of it begins with a look of its own.
-    let mut work = std::pin::pin!(work);
-    let work = std::future::poll_fn(|cx| {
-        if permit(&looks).allows(generation, Duration::ZERO, clock.boot()) {
-            work.as_mut().poll(cx).map(Ok)
-        } else {
-            Poll::Ready(Err(NoLease(generation)))
-        }
-    });
-    tokio::select! {
-        biased;
-        () = gone => Err(NoLease(generation)),
-        done = work => done,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use holdfast_agent_core::{
-    lease::{Fact, Kept, Wish},
+    lease::{Fact, Kept, Permit, Wish},
     record::Until,
 };
 use holdfast_shared::clock::Clock;

@@ -1,0 +1,48 @@
+//! What is known of leases and must be durable, written and read by a task of its own: no renewal waits for a disk.
+
+use std::time::Duration;
+
+use holdfast_agent_core::lease::{Fact, Kept};
+use holdfast_shared::error::Chain;
+use holdfast_types::AppName;
+use tokio::{sync::mpsc, time::sleep};
+
+use crate::store::Store;
+
+/// Between two attempts to write a fact.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+
+/// What waits for the disk, in one order: what is read of an app contains what was written of it before.
+#[derive(Debug)]
+pub(super) enum DiskWork {
+    Write(AppName, Fact),
+    Read(AppName),
+}
+
+/// What came of it.
+pub(super) enum FromDisk {
+    Written(AppName, Fact),
+    Kept(AppName, Kept),
+}
+
+/// Order matters and nothing may be left out: a full disk makes the later ones wait. Leases run meanwhile.
+pub(super) async fn work_on_disk(store: Store, mut work: mpsc::Receiver<DiskWork>, done: mpsc::Sender<FromDisk>) {
+    while let Some(work) = work.recv().await {
+        let answer = loop {
+            let worked = match &work {
+                DiskWork::Write(app, fact) => {
+                    store.put_fact(app, *fact).await.map(|()| FromDisk::Written(app.clone(), *fact))
+                }
+                DiskWork::Read(app) => store.kept(app).await.map(|kept| FromDisk::Kept(app.clone(), kept)),
+            };
+            match worked {
+                Ok(answer) => break answer,
+                Err(e) => tracing::error!(?work, error = %Chain(&e), "cannot store or read what is known of a lease"),
+            }
+            sleep(STORE_RETRY).await;
+        };
+        if done.send(answer).await.is_err() {
+            return;
+        }
+    }
+}
