@@ -1,4 +1,4 @@
-//! What goes into a [`Holder`](super::Holder) and comes out of it.
+//! What goes into a [`Holder`] and comes out of it.
 
 use std::time::Duration;
 
