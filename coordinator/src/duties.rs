@@ -8,11 +8,12 @@ use std::{
 use holdfast_coordinator_core::{
     change::{Kind, SetPromotable, SetRouted},
     counter::Pacing,
+    promotable::Absences,
     rounds::Rounds,
     state::App,
 };
 use holdfast_shared::clock::SharedClock;
-use holdfast_types::{AppName, BootInstant, RegionName, WriterName};
+use holdfast_types::{AppName, RegionName, WriterName};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -36,7 +37,7 @@ pub struct Promotable {
     fleet: Fleet,
     watch: Watch,
     clock: SharedClock,
-    absent_since: BTreeMap<(AppName, RegionName), BootInstant>,
+    absences: BTreeMap<AppName, Absences>,
     /// A change was proposed, and nobody knows whether it will be committed.
     unsure: BTreeSet<AppName>,
 }
@@ -45,7 +46,7 @@ impl Promotable {
     /// With nothing seen yet.
     #[must_use]
     pub fn new(replica: Replica, fleet: Fleet, watch: Watch, clock: SharedClock) -> Self {
-        Self { replica, fleet, watch, clock, absent_since: BTreeMap::new(), unsure: BTreeSet::new() }
+        Self { replica, fleet, watch, clock, absences: BTreeMap::new(), unsure: BTreeSet::new() }
     }
 
     /// Until cancelled.
@@ -86,30 +87,12 @@ impl Promotable {
         }) else {
             return;
         };
-        // While nothing is written, a standby that does not follow says nothing against the standby. Whatever else ails
-        // the active region is no excuse: what is written meanwhile would be lost.
-        if !writes {
-            self.absent_since.retain(|(a, _), _| a != name);
-            return;
-        }
-        let now = self.clock.boot();
         let patience =
             app.spec.failover.as_ref().map_or(ABSENT_MIN, |f| (f.interval * ABSENT_INTERVALS).max(ABSENT_MIN));
-        let mut wanted: Vec<String> = Vec::new();
-        for (region, follows) in follows {
-            let is = app.record.promotable.iter().any(|p| p == region.as_str());
-            let key = (name.clone(), region.clone());
-            if follows {
-                self.absent_since.remove(&key);
-                wanted.push(region.to_string());
-            } else if is {
-                let since = *self.absent_since.entry(key).or_insert(now);
-                if now.since(since) < patience {
-                    wanted.push(region.to_string());
-                }
-            }
-        }
-        wanted.sort();
+        let promotable = app.promotable().cloned().collect();
+        let absences = self.absences.entry(name.clone()).or_default();
+        let Some(wanted) = absences.wanted(writes, &follows, &promotable, patience, self.clock.boot()) else { return };
+        let wanted = wanted.iter().map(ToString::to_string).collect();
         self.commit(name, app, wanted).await;
     }
 
