@@ -276,7 +276,7 @@ fn whatever_is_cut_and_killed_two_regions_never_write_and_all_is_served_again() 
     let count = seeds.len() as u64;
     together(AT_ONCE, seeds.into_iter().map(|n| Scenario::new(format!("seed {n}"), move || seed(n))).collect())?;
     let moved = MOVED.load(Ordering::Relaxed);
-    ensure!(count < SEEDS || (1..count).contains(&moved), "the app was moved in {moved} of {count} seeds");
+    ensure!(count < SEEDS || moved > 0, "the app was moved in {moved} of {count} seeds");
     Ok(())
 }
 

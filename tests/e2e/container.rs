@@ -81,9 +81,14 @@ fn a_container_of_a_cut_region_is_fenced_to_its_last_process_and_its_app_moves()
     // As an operator would have it by mistake: the fence must not be undone by Docker.
     let boxed = Boxed::new("container-cut", Contained { restart: Some("always"), ..Contained::default() })?;
     let watched = Watched::begin(&boxed.guarded.fleet)?;
-    // The processes of PostgreSQL, and the one beside it that only the cgroup tells.
-    let (database, container) = (boxed.guarded.fleet.east.pg.processes(), boxed.east.processes()?);
-    ensure!(container.is_superset(&database) && container.len() > database.len(), "{database:?} in {container:?}");
+    // The processes of PostgreSQL, and the one beside it that only the cgroup tells. Two looks are not one: backends come
+    // and go in between.
+    wait_until("PostgreSQL and something beside it in the container", MOVED_WITHIN, || {
+        let database = boxed.guarded.fleet.east.pg.processes();
+        let container = boxed.east.processes().map_err(|e| format!("{e:#}"))?;
+        let whole = !database.is_empty() && container.is_superset(&database) && container.len() > database.len();
+        if whole { Ok(()) } else { Err(format!("{database:?} in {container:?}")) }
+    })?;
     let cut_at = boxed.guarded.fleet.cut_region("us-east")?;
     boxed.wait_moved(&watched)?;
     boxed.nothing_left()?;
