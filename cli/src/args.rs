@@ -156,6 +156,26 @@ pub enum Command {
         #[command(subcommand)]
         command: ContextCommand,
     },
+    /// What a shell needs to complete these commands, to stdout
+    #[command(
+        after_help = "Examples:\n  holdfast completions bash > /etc/bash_completion.d/holdfast\n  holdfast completions zsh > /usr/local/share/zsh/site-functions/_holdfast\n  holdfast completions fish > ~/.config/fish/completions/holdfast.fish"
+    )]
+    Completions {
+        /// The shell: bash, zsh or fish
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+/// A shell that can be taught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU bash
+    Bash,
+    /// The Z shell
+    Zsh,
+    /// fish
+    Fish,
 }
 
 /// `holdfast hosts …`.
@@ -388,6 +408,18 @@ pub enum ContextCommand {
         /// Its name
         name: String,
     },
+    /// Forget a cluster, and remove the key that was made for it here
+    #[command(
+        long_about = "Forget a cluster, and remove the key that was made for it here.\n\nThe cluster is not told: until it expires, the certificate still counts for whoever has a copy of the key. An admin puts somebody out with `holdfast operator revoke`.",
+        after_help = "Example:\n  holdfast context remove lab"
+    )]
+    Remove {
+        /// Its name
+        name: String,
+        /// Do not ask
+        #[arg(short, long, value_parser = FalseyValueParser::new(), env = "HOLDFAST_YES", hide_env = true)]
+        yes: bool,
+    },
     /// The context in use: addresses, who you are, until when
     #[command(after_help = "Example:\n  holdfast context show")]
     Show,
@@ -461,10 +493,11 @@ pub const GROUPS: &[(&str, &[Entry])] = &[
                 &["audit export", "audit verify"],
             ),
             entry(
-                "context add|list|use|show",
+                "context add|list|use|show|remove",
                 "the clusters this account can talk to",
-                &["context add", "context list", "context use", "context show"],
+                &["context add", "context list", "context use", "context show", "context remove"],
             ),
+            entry("completions bash|zsh|fish", "what a shell needs to complete these commands", &["completions"]),
         ],
     ),
 ];
@@ -565,7 +598,7 @@ mod tests {
             let examples: Vec<&str> = help.lines().filter_map(|l| l.strip_prefix("  ")).collect();
             assert!(!examples.is_empty(), "{path} has no example");
             for example in examples {
-                let typed = example.split('#').next().unwrap_or_default();
+                let typed = example.split(['#', '>']).next().unwrap_or_default();
                 let mut words = Vec::new();
                 for (i, part) in typed.split('"').enumerate() {
                     if i % 2 == 1 { words.push(part) } else { words.extend(part.split_whitespace()) }

@@ -75,6 +75,9 @@ fn a_wrong_command_line_is_told_in_five_lines_with_the_next_command() {
         (&["status"], "no cluster is known here"),
         (&["status", "--context", "prod"], "no cluster is known here"),
         (&["context", "use", "prod"], "no cluster is known here"),
+        (&["context", "remove", "prod", "-y"], "no cluster is known here"),
+        (&["completions"], "completions needs <SHELL>"),
+        (&["completions", "tcsh"], "it is bash, zsh or fish"),
     ];
     for (args, says) in wrong {
         let ended = holdfast(args, home);
@@ -87,6 +90,56 @@ fn a_wrong_command_line_is_told_in_five_lines_with_the_next_command() {
         assert!(err.contains("\n  next ") && err.contains("holdfast"), "{args:?}: {err}");
         assert!(!err.contains("aaaaaaaa"), "{args:?}: a secret in an error: {err}");
         assert!(!err.contains('\x1b'), "{args:?}: colours without a terminal: {err}");
+    }
+}
+
+/// A home with two contexts, `prod` in use; their keys are files that nobody can use.
+fn home_with_contexts() -> tempfile::TempDir {
+    let home = tempfile::tempdir().expect("a folder");
+    let folder = home.path().join(".config/holdfast");
+    let mut text = String::from("current = \"prod\"\n");
+    for name in ["prod", "lab"] {
+        let key = folder.join("contexts").join(name);
+        std::fs::create_dir_all(&key).expect("made");
+        for file in ["identity.pem", "roots.pem", "revoked.pem"] {
+            std::fs::write(key.join(file), "no key\n").expect("written");
+        }
+        text.push_str(&format!(
+            "[[context]]\nname = \"{name}\"\ncluster = \"0198c9a2-6f3e-4c1d-9b7a-2f4e8d1c5a60\"\naddresses = [\"127.0.0.1:1\"]\nidentity = \"contexts/{name}\"\n"
+        ));
+    }
+    std::fs::write(folder.join("contexts.toml"), text).expect("written");
+    home
+}
+
+#[test]
+fn a_forgotten_context_takes_its_own_key_along_and_nothing_else() {
+    let home = home_with_contexts();
+    let at = home.path().to_str().expect("a path of text");
+    let keys = home.path().join(".config/holdfast/contexts");
+    let ended = holdfast(&["context", "remove", "lab"], at);
+    assert_eq!(ended.status.code(), Some(1), "it asks, and nobody can be asked");
+    assert!(keys.join("lab/identity.pem").exists());
+    let ended = holdfast(&["context", "remove", "prod", "-y"], at);
+    let out = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!((ended.status.code(), &*out), (Some(0), "prod is forgotten; its key is removed\n"));
+    assert!(!keys.join("prod").exists() && keys.join("lab/identity.pem").exists());
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("no context is in use now"));
+    // One whose folder holds something else keeps that.
+    std::fs::write(keys.join("lab/notes.txt"), "mine").expect("written");
+    let ended = holdfast(&["context", "remove", "lab", "-y"], at);
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(!keys.join("lab/identity.pem").exists() && keys.join("lab/notes.txt").exists());
+}
+
+#[test]
+fn completions_need_nothing_of_this_account() {
+    for (shell, says) in [("bash", "complete -F"), ("zsh", "#compdef holdfast"), ("fish", "complete -c holdfast")] {
+        let ended = holdfast(&["completions", shell], "/nonexistent");
+        assert_eq!(ended.status.code(), Some(0));
+        let out = String::from_utf8_lossy(&ended.stdout);
+        assert!(out.contains(says) && out.contains("failover"), "{out}");
+        assert!(ended.stderr.is_empty());
     }
 }
 

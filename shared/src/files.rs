@@ -91,6 +91,18 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Removes a folder with nothing in it; one that holds something stays, one that is not there is gone already.
+///
+/// # Errors
+/// [`FileError`] when it is empty and cannot be removed.
+pub fn remove_empty_folder(path: &Path) -> Result<(), FileError> {
+    use io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    match fs::remove_dir(path) {
+        Err(e) if !matches!(e.kind(), NotFound | DirectoryNotEmpty) => Err(FileError::new("remove", path, e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Makes a folder, and those above it, that only its owner can enter (0700). One that is there stays as it is.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use holdfast_shared::{
 
 use super::Context;
 use crate::{
-    args::ContextCommand,
+    args::{ContextCommand, Output},
     connect,
     console::Stop,
     errors::{Exit, Failure},
@@ -37,12 +37,54 @@ pub(super) fn run(
             contexts.save().map_err(failed)?;
             c.console.say(&format!("from now on: {name}      next  holdfast status\n"));
         }
+        ContextCommand::Remove { name, yes } => remove(c, contexts, &name, yes)?,
         ContextCommand::Show => {
             let context = connect::choose(&contexts, named)?;
             show(c, &contexts, context)?;
         }
     }
     Ok(Exit::Done)
+}
+
+fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::usage(Chain(error).to_string(), "holdfast context list")
+}
+
+/// The key goes with it where it was made for it here; one that lies elsewhere is somebody else's to remove.
+fn remove(c: &mut Context<'_, '_>, mut contexts: Contexts, name: &str, yes: bool) -> Result<(), Stop> {
+    let context = connect::choose(&contexts, Some(name))?.clone();
+    let folder = contexts.identity_folder(&context);
+    let own = context.identity == Contexts::identity_for(&context.name);
+    let shared = contexts.all().iter().any(|other| other.name != context.name && other.identity == context.identity);
+    let goes = own && !shared;
+    if !yes {
+        let again = format!("holdfast context remove {name} -y");
+        c.must_be_able_to_ask(&again)?;
+        let key = if goes { " and its key" } else { "" };
+        let question =
+            format!("forget {name}{key}, for cluster {}? Only an admin of it can let you in again.", context.cluster);
+        c.must_confirm(&question, &again)?;
+    }
+    contexts.remove(name).and_then(|_| contexts.save()).map_err(|e| failed(&e))?;
+    if goes {
+        Material::remove_dir(&folder).map_err(|e| {
+            failed(&e).line("why", format!("{name} is forgotten; what is left of its key lies in {}", folder.display()))
+        })?;
+    }
+    let current = contexts.current().map(ToOwned::to_owned);
+    let done = json::RemovedContext { context: name.to_owned(), key_removed: goes };
+    c.show::<_, json::RemovedContext>(done, |r, _| {
+        let key = if r.key_removed {
+            "its key is removed".to_owned()
+        } else {
+            format!("its key stays in {}", folder.display())
+        };
+        format!("{} is forgotten; {key}\n", r.context)
+    })?;
+    if current.is_none() && c.output == Output::Table && !contexts.all().is_empty() {
+        c.console.say("no context is in use now\n  next  holdfast context use NAME\n");
+    }
+    Ok(())
 }
 
 fn list(c: &mut Context<'_, '_>, contexts: &Contexts) -> Result<(), Stop> {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod audit;
+mod completions;
 mod context;
 mod failover;
 mod invited;
@@ -86,6 +87,10 @@ impl Context<'_, '_> {
 /// # Errors
 /// [`Stop`] when it fails or its output is no longer read.
 pub async fn run(cli: Cli, mut context: Context<'_, '_>) -> Result<Exit, Stop> {
+    // Asks nothing of this account, so nothing of it can be in the way.
+    if let Command::Completions { shell } = cli.command {
+        return completions::run(&mut context, shell);
+    }
     let contexts = connect::load_contexts(cli.global.contexts_file.as_deref())?;
     match cli.command {
         Command::Context { command: ContextCommand::Add { address, token, name } } => {
@@ -109,7 +114,8 @@ pub async fn run(cli: Cli, mut context: Context<'_, '_>) -> Result<Exit, Stop> {
         | Command::Apply(_)
         | Command::Token { .. }
         | Command::Operator { .. }
-        | Command::Audit { .. } => {}
+        | Command::Audit { .. }
+        | Command::Completions { .. } => {}
     }
     let client = connect::open(&contexts, cli.global.context.as_deref(), Arc::clone(&context.clock))?;
     run_with(cli.command, &mut context, client).await
@@ -147,6 +153,7 @@ pub async fn run_with(command: Command, context: &mut Context<'_, '_>, mut clien
             Some(AuditCommand::Verify { file: None }) => audit::verify(context, client).await,
             Some(AuditCommand::Verify { file: Some(file) }) => audit::verify_file(context, &file),
         },
+        Command::Completions { shell } => completions::run(context, shell),
         Command::Context { .. } => Ok(Exit::Done),
     }
 }

@@ -114,6 +114,17 @@ impl Material {
             crls: crls.into_iter().map(CertificateRevocationListDer::from).collect(),
         })
     }
+
+    /// Removes what [`Material::save_dir`] wrote, the key first, and the folder if nothing else lies in it.
+    ///
+    /// # Errors
+    /// [`PkiError::File`] naming what could not be removed.
+    pub fn remove_dir(folder: &Path) -> Result<(), PkiError> {
+        for file in [IDENTITY_FILE, CRLS_FILE, ROOTS_FILE] {
+            files::remove(&folder.join(file))?;
+        }
+        Ok(files::remove_empty_folder(folder)?)
+    }
 }
 
 fn key_tag(key: &PrivateKeyDer<'_>) -> &'static str {
