@@ -17,6 +17,7 @@ use holdfast_shared::{
     logging,
     net::TcpDial,
     pki::Material,
+    service,
     tls::HotTlsClient,
     token::JoinToken,
 };
@@ -162,7 +163,7 @@ async fn ask(config: &Config, question: Question) -> anyhow::Result<ExitCode> {
 }
 
 async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
-    logging::init();
+    logging::init()?;
     let identity = Identity::load(config.state_dir())?;
     let clock: SharedClock = Arc::new(SystemClock::new().context("cannot read which boot this is")?);
     let material = Material::load_dir(&config.tls_dir()).context("cannot read key and certificate")?;
@@ -210,12 +211,11 @@ async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
                 ended?;
                 return Ok(ExitCode::SUCCESS);
             }
-            _ = terminate.recv() => cancel.cancel(),
-            _ = interrupt.recv() => cancel.cancel(),
+            _ = terminate.recv() => { service::stopping(); cancel.cancel(); }
+            _ = interrupt.recv() => { service::stopping(); cancel.cancel(); }
             Ok(_) = is_ready.wait_for(|ready| *ready), if !told => {
                 told = true;
-                // Without systemd nobody listens.
-                drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+                service::ready();
             }
         }
     }

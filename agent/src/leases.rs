@@ -24,7 +24,7 @@ use holdfast_agent_core::{
     record::Record,
 };
 use holdfast_proto::v1;
-use holdfast_shared::clock::SharedClock;
+use holdfast_shared::{clock::SharedClock, service::Pulse};
 use holdfast_types::{AppName, BootInstant, Generation, time::span};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -84,6 +84,8 @@ pub struct Parts {
     pub instance: String,
     /// The host was booted since the agent last ran.
     pub booted: bool,
+    /// Beats each time round.
+    pub pulse: Pulse,
 }
 
 struct Slot {
@@ -156,6 +158,7 @@ impl Leases {
     /// Runs until cancelled. What is being stopped then is stopped by nobody: the next start looks again.
     pub async fn run(mut self, cancel: CancellationToken) {
         loop {
+            self.parts.pulse.beat();
             let sleep_for = self.sleep_for();
             // Every branch only takes something out of a channel, which loses nothing when another one wins.
             tokio::select! {
@@ -206,7 +209,7 @@ impl Leases {
         });
         match wakes.min() {
             Some(at) => now.until(at).min(LOOK_AT_CLOCK),
-            None => LOOK_AT_CLOCK * 10,
+            None => LOOK_AT_CLOCK * 2,
         }
     }
 

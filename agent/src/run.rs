@@ -11,7 +11,12 @@ use std::{
 };
 
 use holdfast_proto::{PROTOCOL, PROTOCOL_MIN, v1};
-use holdfast_shared::{clock::SharedClock, db::Db, files::FileError};
+use holdfast_shared::{
+    clock::SharedClock,
+    db::Db,
+    files::FileError,
+    service::{Pulse, feed_watchdog},
+};
 use tokio::{
     sync::{broadcast, watch},
     task::JoinSet,
@@ -57,7 +62,7 @@ pub struct Parts {
     pub renewal: Option<Renewal>,
     /// Whether the socket for commands by hand is opened.
     pub control: bool,
-    /// Becomes true when the leases of all known apps are taken over, or the first session is up.
+    /// Becomes true when the leases of all known apps are taken over.
     pub ready: watch::Sender<bool>,
 }
 
@@ -102,6 +107,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
     let locks = AppLocks::default();
     let notes = Notes::new(notes_folder(&parts.run_dir)).map_err(AgentError::Notes)?;
 
+    let pulse = Pulse::default();
     // Leases first: a live one is taken over, and what runs without one is stopped, before anything else is done.
     let (leases, lease_handle) = Leases::new(leases::Parts {
         me: parts.me.clone(),
@@ -114,13 +120,11 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
         number: life.starts << 32,
         instance: parts.instance.clone(),
         booted: life.booted,
+        pulse: pulse.clone(),
     })
     .await?;
-    // From here on every app that this host knows of is looked after, with or without a coordinator. A host that knows
-    // of none has something to do only once it has a session.
-    if !desk.watch().borrow().apps.is_empty() {
-        parts.ready.send_replace(true);
-    }
+    // From here on every app that this host knows of is looked after, with or without a coordinator.
+    parts.ready.send_replace(true);
 
     let (proxies, proxy_handle) = Proxies::new(parts.me.clone(), Arc::clone(&parts.executors), desk.watch());
     let (seen, _) = broadcast::channel(scheduler::OBSERVATIONS_MAX);
@@ -189,13 +193,12 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
             "lease stream"
         });
         let (session, standing) = Session::new(shared.clone(), address.clone(), seed.rotate_left(32));
-        let (mut news, ready, until) = (standing.clone(), parts.ready.clone(), token());
+        let (mut news, until) = (standing.clone(), token());
         let welcomed = lease_handle.heard();
         sessions.insert(address.clone(), standing);
         tasks.spawn(async move {
             let told = async {
                 while news.wait_for(|standing| standing.up).await.is_ok() {
-                    ready.send_replace(true);
                     if welcomed.send(Heard::Welcomed).await.is_err() || news.wait_for(|s| !s.up).await.is_err() {
                         break;
                     }
@@ -238,6 +241,12 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
     tasks.spawn(async move {
         leases.run(until).await;
         "leases"
+    });
+    // Only the leases must move: what else hangs, a check or a session, stops no writer and is told by its silence.
+    let watchdog = feed_watchdog(vec![("leases", pulse)], Arc::clone(&parts.clock), token());
+    tasks.spawn(async move {
+        watchdog.await;
+        "watchdog"
     });
     let until = token();
     tasks.spawn(async move {

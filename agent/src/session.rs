@@ -15,7 +15,13 @@ use std::{
 };
 
 use holdfast_proto::{PROTOCOL, PROTOCOL_MIN, v1, v1::agent_session_client::AgentSessionClient};
-use holdfast_shared::{clock::SharedClock, error::Chain, refusal, tls::describe_connect_error};
+use holdfast_shared::{
+    clock::SharedClock,
+    error::Chain,
+    refusal,
+    repeats::{Repeats, Told},
+    tls::describe_connect_error,
+};
 use holdfast_types::{AppName, Generation, refusal::Reason, spec, time::span};
 use tokio::{
     sync::{broadcast, mpsc, watch},
@@ -116,6 +122,8 @@ pub struct Session {
     address: String,
     standing: watch::Sender<Standing>,
     backoff: Backoff,
+    /// Why there was no session, or an empty text for one that is up.
+    told: Repeats<String>,
 }
 
 impl Session {
@@ -123,7 +131,7 @@ impl Session {
     #[must_use]
     pub fn new(shared: Shared, address: String, seed: u64) -> (Self, watch::Receiver<Standing>) {
         let (standing, view) = watch::channel(Standing::default());
-        (Self { shared, address, standing, backoff: Backoff::new(seed, PAUSE_MAX) }, view)
+        (Self { shared, address, standing, backoff: Backoff::new(seed, PAUSE_MAX), told: Repeats::default() }, view)
     }
 
     /// Keeps the session up until cancelled.
@@ -146,8 +154,10 @@ impl Session {
             };
             let was_up = self.standing.borrow().up;
             let news = self.standing.borrow().problem != why;
-            if was_up || news {
-                tracing::warn!(coordinator = self.address, why, "no session");
+            if (was_up || news)
+                && let Some(Told { times }) = self.told.told(why.clone(), self.shared.clock.boot())
+            {
+                tracing::warn!(coordinator = self.address, why, times, "no session");
             }
             self.standing.send_replace(Standing { up: false, leads: false, problem: why });
             self.backoff.pause().await;
@@ -194,7 +204,9 @@ impl Session {
             )));
         }
         self.shared.quarantined.store(false, Ordering::Relaxed);
-        tracing::info!(coordinator = self.address, leads = welcome.leads, "session is up");
+        if let Some(Told { times }) = self.told.told(String::new(), self.shared.clock.boot()) {
+            tracing::info!(coordinator = self.address, leads = welcome.leads, times, "session is up");
+        }
         self.standing.send_replace(Standing { up: true, leads: welcome.leads, problem: String::new() });
         self.backoff.worked();
         Talk { shared: &self.shared, up, sent: BTreeSet::new(), beats: 0 }

@@ -15,8 +15,10 @@ use holdfast_shared::{
     contexts::contexts_file,
     db::Db,
     error::Chain,
+    logging,
     net::TcpAccept,
     pki::{Ca, Material},
+    service,
 };
 use holdfast_types::ids::{ContextName, OperatorName};
 use tokio::signal::unix::{SignalKind, signal};
@@ -83,7 +85,9 @@ pub fn main(faults: Arc<dyn Faults>) -> ExitCode {
             return ExitCode::from(u8::from(e.use_stderr()));
         }
     };
-    holdfast_shared::logging::init();
+    if let Err(e) = logging::init() {
+        return failed(&e.into());
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return failed(&anyhow::Error::from(e).context("the runtime did not start")),
@@ -158,8 +162,7 @@ async fn run_service(file: &Path, clock: SharedClock, faults: Arc<dyn Faults>) -
         faults,
         ready: Box::new(move || {
             tracing::info!(at = %wall, "serves");
-            // Without systemd there is nobody to tell.
-            drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+            service::ready();
         }),
     };
     let stop = cancel.clone();
@@ -169,8 +172,8 @@ async fn run_service(file: &Path, clock: SharedClock, faults: Arc<dyn Faults>) -
         tokio::select! {
             biased;
             ended = &mut running => ended,
-            _ = terminate.recv() => { stop.cancel(); running.await }
-            _ = interrupt.recv() => { stop.cancel(); running.await }
+            _ = terminate.recv() => { service::stopping(); stop.cancel(); running.await }
+            _ = interrupt.recv() => { service::stopping(); stop.cancel(); running.await }
         }
     };
     db.close().await;

@@ -18,6 +18,7 @@ use holdfast_shared::{
     identity::{Bearer, parse_serial},
     pki::{Ca, KeyAndCsr, Material, PkiError},
     refusal::to_status,
+    repeats::{Repeats, Told},
     tls::{HotTls, Peer, TlsError},
     token::{JoinToken, PersonToken},
 };
@@ -71,6 +72,7 @@ pub struct Issuer {
     node: u64,
     folder: PathBuf,
     own: Arc<Mutex<Material>>,
+    refusals: Arc<Repeats<&'static str>>,
 }
 
 impl Issuer {
@@ -85,7 +87,7 @@ impl Issuer {
         folder: PathBuf,
         own: Material,
     ) -> Self {
-        Self { ca, cluster, replica, clock, node, folder, own: Arc::new(Mutex::new(own)) }
+        Self { ca, cluster, replica, clock, node, folder, own: Arc::new(Mutex::new(own)), refusals: Arc::default() }
     }
 
     /// The CA.
@@ -301,7 +303,9 @@ impl v1::enrol_server::Enrol for Issuer {
     async fn redeem(&self, request: Request<v1::RedeemRequest>) -> Result<Response<v1::RedeemReply>, Status> {
         let from = address(&request);
         self.redeem_token(request.get_ref(), &from).await.map(Response::new).map_err(|e| {
-            tracing::warn!(from = %from, error = %e, "a person with a token was refused");
+            if let Some(Told { times }) = self.refusals.told("person", self.clock.boot()) {
+                tracing::warn!(from = %from, error = %e, times, "a person with a token was refused");
+            }
             e.status()
         })
     }
@@ -311,7 +315,9 @@ impl v1::enrol_server::Enrol for Issuer {
         match self.enrol_host(request.get_ref(), &address).await {
             Ok(reply) => Ok(Response::new(reply)),
             Err(e) => {
-                tracing::warn!(from = %address, host = %request.get_ref().host, error = %e, "enrolment refused");
+                if let Some(Told { times }) = self.refusals.told("host", self.clock.boot()) {
+                    tracing::warn!(from = %address, host = %request.get_ref().host, error = %e, times, "enrolment refused");
+                }
                 Err(e.status())
             }
         }

@@ -11,6 +11,7 @@ use holdfast_shared::{
     identity::{Bearer, parse_serial},
     net::Accept,
     pki::{Ca, Material},
+    service::{Pulse, feed_watchdog},
     tls::{HotTls, incoming},
 };
 use tokio::task::JoinSet;
@@ -109,6 +110,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
         clock: clock.clone(),
         tasks: tasks.clone(),
         cancel: cancel.child_token(),
+        comings: Arc::default(),
     };
     let api = Api {
         replica: replica.clone(),
@@ -141,7 +143,13 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
         Ok(())
     });
     let lead_cancel = cancel.child_token();
-    let leader = Leader { replica, fleet, watch, leases, decider, engine, clock };
+    let pulse = Pulse::default();
+    let watchdog = feed_watchdog(vec![("rounds", pulse.clone())], clock.clone(), cancel.child_token());
+    parts.spawn(async move {
+        watchdog.await;
+        Ok(())
+    });
+    let leader = Leader { replica, fleet, watch, leases, decider, engine, clock, pulse };
     parts.spawn(async move {
         leader.run(lead_cancel).await;
         Ok(())
@@ -203,6 +211,8 @@ struct Leader {
     decider: Decider,
     engine: Engine,
     clock: SharedClock,
+    /// Beats in the rounds while it leads, and in the wait for leadership while it does not.
+    pulse: Pulse,
 }
 
 impl Leader {
@@ -244,6 +254,7 @@ impl Leader {
                 biased;
                 () = cancel.cancelled() => return,
                 changed = leadership.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(LOOK_AGAIN) => self.pulse.beat(),
             }
         }
     }
@@ -251,6 +262,7 @@ impl Leader {
     async fn begin(&self, lost: &CancellationToken) -> JoinSet<()> {
         // Confirmed first: everything that an earlier leader committed is applied before anything is decided here.
         let index = loop {
+            self.pulse.beat();
             match self.replica.consensus().confirm_leader().await {
                 Ok(index) => break index,
                 Err(e) => {
@@ -272,16 +284,19 @@ impl Leader {
         let promotable =
             Promotable::new(self.replica.clone(), self.fleet.clone(), self.watch.clone(), self.clock.clone());
         duties.spawn(promotable.run(lost.child_token()));
-        duties.spawn(rounds(self.watch.clone(), self.decider.clone(), self.clock.clone(), lost.child_token()));
+        let (watch, decider, clock) = (self.watch.clone(), self.decider.clone(), self.clock.clone());
+        duties.spawn(rounds(watch, decider, clock, self.pulse.clone(), lost.child_token()));
         duties
     }
 }
 
-async fn rounds(watch: Watch, decider: Decider, clock: SharedClock, cancel: CancellationToken) {
+async fn rounds(watch: Watch, decider: Decider, clock: SharedClock, pulse: Pulse, cancel: CancellationToken) {
     loop {
         let (ask, next) = watch.turn();
         let asked: BTreeSet<_> = ask.into_iter().collect();
+        pulse.beat();
         for app in &asked {
+            pulse.beat();
             decider.verdicts(app).await;
         }
         let wait = next.map_or(LOOK_AGAIN, |at| clock.boot().until(at)).min(LOOK_AGAIN);

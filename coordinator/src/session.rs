@@ -1,6 +1,6 @@
 //! The agents' sessions: one stream for everything but leases, and one for those.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use holdfast_coordinator_core::{
     change::{CommandEnded, Kind, NoteStarts, Quarantine},
@@ -10,8 +10,9 @@ use holdfast_proto::{PROTOCOL, PROTOCOL_MIN, v1};
 use holdfast_shared::{
     clock::SharedClock,
     refusal::{refusal, status, to_status},
+    repeats::{Repeats, Told},
 };
-use holdfast_types::{AppName, OperationId, refusal::Reason};
+use holdfast_types::{AppName, HostName, OperationId, refusal::Reason};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -54,6 +55,8 @@ pub struct Sessions {
     pub tasks: TaskTracker,
     /// Ends all sessions.
     pub cancel: CancellationToken,
+    /// Sessions as they open (`true`) and close, for the log.
+    pub comings: Arc<Repeats<(HostName, bool)>>,
 }
 
 #[tonic::async_trait]
@@ -165,7 +168,10 @@ impl Sessions {
         let now = (self.clock.boot(), self.clock.wall());
         let (number, mut outgoing) =
             self.fleet.enter(&caller.host, &caller.region, &hello, &caller.address, now, cancel.clone());
-        tracing::info!(host = %caller.host, region = %caller.region, version = %hello.version, "session opened");
+        // A line that flaps takes two lines a minute here, not two each time.
+        if let Some(Told { times }) = self.comings.told((caller.host.clone(), true), self.clock.boot()) {
+            tracing::info!(host = %caller.host, region = %caller.region, version = %hello.version, times, "session opened");
+        }
         let welcome = v1::Welcome {
             protocol: PROTOCOL.min(hello.protocol_max),
             heartbeat: HEARTBEAT.try_into().ok(),
@@ -173,7 +179,9 @@ impl Sessions {
         };
         let ended = self.run(caller, &mut from, to, &mut outgoing, welcome, &cancel).await;
         self.fleet.leave(&caller.host, number, self.clock.wall());
-        tracing::info!(host = %caller.host, region = %caller.region, "session closed");
+        if let Some(Told { times }) = self.comings.told((caller.host.clone(), false), self.clock.boot()) {
+            tracing::info!(host = %caller.host, region = %caller.region, times, "session closed");
+        }
         ended
     }
 

@@ -10,5 +10,7 @@ pub mod logging;
 pub mod net;
 pub mod pki;
 pub mod refusal;
+pub mod repeats;
+pub mod service;
 pub mod tls;
 pub mod token;

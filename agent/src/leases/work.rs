@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, task::Poll, time::Duration};
 
 use holdfast_agent_core::lease::Permit;
-use holdfast_shared::clock::SharedClock;
+use holdfast_shared::{
+    clock::SharedClock,
+    repeats::{Repeats, Told},
+};
 use holdfast_types::{AppName, Generation, time::span};
 use tokio::{sync::watch, time::sleep};
 
@@ -40,6 +43,7 @@ pub(super) async fn fence(
     let began = clock.boot();
     let writers: Vec<_> = app.writers_on(&me.host).cloned().collect();
     let mut texts = BTreeMap::new();
+    let stubborn = Repeats::default();
     while texts.len() < writers.len() {
         let left: Vec<_> = writers.iter().filter(|writer| !texts.contains_key(&writer.name)).collect();
         // All at once: each has the whole time.
@@ -48,8 +52,11 @@ pub(super) async fn fence(
             match ended {
                 Ok(text) => drop(texts.insert(writer.name.clone(), text)),
                 Err(e) => {
-                    let since = span(clock.boot().since(began));
-                    tracing::error!(app = %app.name, writer = %writer.name, error = %e, since, "a writer is not stopped yet");
+                    let now = clock.boot();
+                    if let Some(Told { times }) = stubborn.told(writer.name.clone(), now) {
+                        let since = span(now.since(began));
+                        tracing::error!(app = %app.name, writer = %writer.name, error = %e, since, times, "a writer is not stopped yet");
+                    }
                 }
             }
         }

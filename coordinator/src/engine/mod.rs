@@ -12,7 +12,10 @@ use holdfast_coordinator_core::{
     records::Operation,
     state::App,
 };
-use holdfast_shared::clock::SharedClock;
+use holdfast_shared::{
+    clock::SharedClock,
+    repeats::{Repeats, Told},
+};
 use holdfast_types::OperationId;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -124,6 +127,7 @@ impl Engine {
     }
 
     async fn drive(&self, number: OperationId) {
+        let waits = Repeats::default();
         loop {
             let Some((op, app)) = self.look(number) else { return };
             let moved = match next(&op, &app, &self.fleet.reachable()) {
@@ -175,7 +179,9 @@ impl Engine {
                     tokio::time::sleep(COMMIT_AGAIN).await;
                 }
                 Err(e) => {
-                    tracing::warn!(operation = number.0, error = %e, "an operation waits for the quorum");
+                    if let Some(Told { times }) = waits.told((), self.clock.boot()) {
+                        tracing::warn!(operation = number.0, error = %e, times, "an operation waits for the quorum");
+                    }
                     tokio::time::sleep(COMMIT_AGAIN).await;
                 }
             }

@@ -3,12 +3,14 @@
 use std::{io, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
-use holdfast_types::BootInstant;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{HotTls, PeerStream};
-use crate::net::{Accept, BoxedIo};
+use crate::{
+    net::{Accept, BoxedIo},
+    repeats::{Repeats, Told},
+};
 
 /// How long a handshake may take: two round trips and a signature, over any line that can carry a session.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,16 +22,14 @@ pub const HANDSHAKES_MAX: usize = 256;
 /// After the listener failed (out of file descriptors), it is asked again so much later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Refusals are counted always and logged once in this time, so that a stranger cannot fill the log.
-const LOG_EVERY: Duration = Duration::from_mins(1);
-
 struct Door {
     hot: Arc<HotTls>,
     accept: Box<dyn Accept>,
     cancel: CancellationToken,
     handshakes: JoinSet<io::Result<PeerStream>>,
     pause: bool,
-    logged: Option<(BootInstant, u64)>,
+    /// All refusals are one event: what a stranger sends must not choose how much is logged.
+    refusals: Repeats<()>,
 }
 
 /// Accepted connections, for tonic's `serve_with_incoming`. Ends when cancelled; dropping it stops the handshakes that
@@ -39,7 +39,7 @@ pub fn incoming(
     accept: Box<dyn Accept>,
     cancel: CancellationToken,
 ) -> impl Stream<Item = io::Result<PeerStream>> + Send + 'static {
-    let door = Door { hot, accept, cancel, handshakes: JoinSet::new(), pause: false, logged: None };
+    let door = Door { hot, accept, cancel, handshakes: JoinSet::new(), pause: false, refusals: Repeats::default() };
     stream::unfold(door, |mut door| async move { door.next().await.map(|stream| (Ok(stream), door)) })
 }
 
@@ -99,13 +99,8 @@ impl Door {
 
     fn refused(&mut self, why: &dyn std::error::Error) {
         self.hot.count_refused();
-        let (now, total) = (self.hot.clock().boot(), self.hot.refused_total());
-        let before = match self.logged {
-            Some((at, _)) if now.since(at) < LOG_EVERY => return,
-            Some((_, before)) => before,
-            None => 0,
-        };
-        tracing::info!(error = %why, refused = total - before, "connection refused at the handshake");
-        self.logged = Some((now, total));
+        if let Some(Told { times }) = self.refusals.told((), self.hot.clock().boot()) {
+            tracing::warn!(error = %why, times, "connection refused at the handshake");
+        }
     }
 }

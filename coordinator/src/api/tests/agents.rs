@@ -34,6 +34,7 @@ async fn a_quarantined_host_is_told_which_of_its_apps_are_active_elsewhere_and_n
     let world = World::with_shop().await;
     let api = &world.api;
     let sessions = Sessions {
+        comings: Arc::default(),
         replica: api.replica.clone(),
         fleet: api.fleet.clone(),
         leases: api.leases.clone(),
