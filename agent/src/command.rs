@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -33,6 +34,7 @@ use crate::{
     config::{Config, Identity, check_address},
     connect::TlsConnect,
     control::{self, Question},
+    exec::script::keeper,
     executors::{Executors, RealExecutors},
     join,
     renew::Renewal,
@@ -87,6 +89,16 @@ enum Command {
     },
     /// Sessions, leases and apps of this host.
     Status,
+    /// Run a script of the host's folder and end all that it started. The agent calls this itself.
+    #[command(hide = true, name = keeper::COMMAND)]
+    RunScript {
+        /// The folder.
+        folder: PathBuf,
+        /// The script's bare name.
+        name: String,
+        /// How long it may take, in milliseconds.
+        within: u64,
+    },
 }
 
 /// Replaces what does things on this host by something around it.
@@ -113,6 +125,10 @@ pub fn main(wrap: Wrap) -> ExitCode {
 }
 
 fn start(cli: Cli, wrap: Wrap) -> anyhow::Result<ExitCode> {
+    // A process of its own for every look: before anything that it has no use for, a runtime of threads above all.
+    if let Command::RunScript { folder, name, within } = &cli.command {
+        return Ok(keeper::keep(folder, name, Duration::from_millis(*within)));
+    }
     let config = Config::load(cli.config.as_deref())?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
@@ -129,6 +145,7 @@ fn start(cli: Cli, wrap: Wrap) -> anyhow::Result<ExitCode> {
         }
         Command::Resume { app } => runtime.block_on(ask(&config, Question::Resume { app })),
         Command::Status => runtime.block_on(ask(&config, Question::Status)),
+        Command::RunScript { .. } => bail!("a script is run before there is a runtime"),
     }
 }
 
@@ -189,6 +206,7 @@ async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
         db,
         executors: wrap(Arc::new(
             RealExecutors::new(config.docker_socket(), config.credentials(systemd_credentials))
+                .scripts_in(config.scripts_dir())
                 .containers_noted_in(config.run_dir().join("containers")),
         )),
         run_dir: config.run_dir().to_owned(),

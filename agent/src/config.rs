@@ -9,6 +9,8 @@ use holdfast_shared::files::{self, FileError};
 use holdfast_types::{ClusterId, HostName, RegionName, WallTime};
 use serde::{Deserialize, Serialize};
 
+use crate::exec::script::SCRIPTS_DEFAULT;
+
 /// Where the configuration is looked for.
 pub const CONFIG_DEFAULT: &str = "/etc/holdfast/agent.toml";
 /// Where the agent keeps what it knows.
@@ -27,6 +29,7 @@ struct RawConfig {
     state_dir: Option<PathBuf>,
     run_dir: Option<PathBuf>,
     credentials_dir: Option<PathBuf>,
+    scripts_dir: Option<PathBuf>,
     docker_socket: Option<PathBuf>,
     coordinators: Option<toml::Spanned<Vec<toml::Spanned<String>>>>,
 }
@@ -37,6 +40,7 @@ pub struct Config {
     state_dir: PathBuf,
     run_dir: PathBuf,
     credentials: Vec<PathBuf>,
+    scripts_dir: PathBuf,
     docker_socket: Option<PathBuf>,
     coordinators: Option<Vec<String>>,
 }
@@ -91,6 +95,7 @@ impl Config {
         let state_dir = folder("state_dir", raw.state_dir, STATE_DIR_DEFAULT);
         let run_dir = folder("run_dir", raw.run_dir, RUN_DIR_DEFAULT);
         let credentials = folder("credentials_dir", raw.credentials_dir, CREDENTIALS_DEFAULT);
+        let scripts_dir = folder("scripts_dir", raw.scripts_dir, SCRIPTS_DEFAULT);
         let docker_socket = raw.docker_socket.map(|path| folder("docker_socket", Some(path), "/var/run/docker.sock"));
         let coordinators = raw.coordinators.map(|list| {
             if list.get_ref().is_empty() {
@@ -110,7 +115,7 @@ impl Config {
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        Ok(Self { state_dir, run_dir, credentials: vec![credentials], docker_socket, coordinators })
+        Ok(Self { state_dir, run_dir, credentials: vec![credentials], scripts_dir, docker_socket, coordinators })
     }
 
     /// The same with another state directory.
@@ -138,6 +143,12 @@ impl Config {
     #[must_use]
     pub fn credentials(&self, systemd: Option<PathBuf>) -> Vec<PathBuf> {
         systemd.into_iter().chain(self.credentials.iter().cloned()).collect()
+    }
+
+    /// The folder of the scripts that checks may run.
+    #[must_use]
+    pub fn scripts_dir(&self) -> &Path {
+        &self.scripts_dir
     }
 
     /// Docker's socket, when it is not the usual one.

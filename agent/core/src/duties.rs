@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use holdfast_types::{
-    HostName, RegionName, WriterName,
+    AppName, CheckName, HostName, RegionName, WriterName,
     spec::{AppSpec, Check, CheckKind, Of, Place, PostgresExpect, Region, Writer},
 };
 
@@ -54,6 +54,26 @@ pub enum Probe {
         /// What is fine.
         expect: PostgresExpect,
     },
+    /// Ask Docker about containers of this host.
+    Container {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Run a script of this host's folder.
+    Exec(Script),
+}
+
+/// A script and what it is told: for whom it looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// The bare name of its file.
+    pub name: String,
+    /// The app.
+    pub app: AppName,
+    /// The region that is looked at.
+    pub region: RegionName,
+    /// The check.
+    pub check: CheckName,
 }
 
 /// Everything that `host` looks at while `active` is the active region, in a fixed order.
@@ -71,7 +91,7 @@ pub fn duties(spec: &AppSpec, host: &HostName, active: &RegionName) -> Vec<Duty>
             match check.place {
                 Place::Local if from_inside => local(spec, check, region, host, &mut duties),
                 Place::Remote if !from_inside && observes(spec, check, &own, host) => {
-                    targets(check, region, |_| true, &mut duties);
+                    targets(spec, check, region, |_| true, &mut duties);
                 }
                 Place::Local | Place::Remote => {}
             }
@@ -128,21 +148,28 @@ fn local(spec: &AppSpec, check: &Check, region: &Region, host: &HostName, duties
     }
     if check.from.is_some() {
         if observes(spec, check, &region.name, host) {
-            targets(check, region, |_| true, duties);
+            targets(spec, check, region, |_| true, duties);
         }
     } else {
-        targets(check, region, |target| target == host, duties);
+        targets(spec, check, region, |target| target == host, duties);
     }
 }
 
 /// One duty for each host of the check's role that `wanted` takes, or one for the region when it names no role.
-fn targets(check: &Check, region: &Region, wanted: impl Fn(&HostName) -> bool, duties: &mut Vec<Duty>) {
+fn targets(spec: &AppSpec, check: &Check, region: &Region, wanted: impl Fn(&HostName) -> bool, duties: &mut Vec<Duty>) {
     let mut push = |target: Option<&HostName>, address: Option<&str>| {
         let probe = match &check.kind {
             CheckKind::Tcp { port } => address.map(|address| Probe::Tcp { address: address.to_owned(), port: *port }),
             CheckKind::Http { expect_status, .. } => {
                 check.url(&region.name, address).map(|url| Probe::Http { url, expect_status: *expect_status })
             }
+            CheckKind::Container { names } => Some(Probe::Container { names: names.clone() }),
+            CheckKind::Exec { script } => Some(Probe::Exec(Script {
+                name: script.clone(),
+                app: spec.app.clone(),
+                region: region.name.clone(),
+                check: check.name.clone(),
+            })),
             // Only on its own host, which `local` does.
             CheckKind::Postgres { .. } => None,
         };
@@ -198,6 +225,8 @@ checks:
   follows: {kind: postgres, writer: pg, where: local, of: standby, expect: streams, timeout: 2s}
   db-port: {kind: tcp, on: db, port: 5432, where: local, from: proxy, timeout: 1s}
   proxy: {kind: tcp, on: proxy, port: 5433, where: local, timeout: 1s}
+  web: {kind: container, on: proxy, containers: ["web-{region}", cache], where: local}
+  disk: {kind: exec, on: db, script: disk-headroom, where: local, of: standby}
   outside: {kind: http, url: "https://{region}.shop.example/health", expect: 200, where: remote, timeout: 4s}
 failover: {mode: automatic, interval: 30s, recheck: 5s, failures: 3, successes: 3, lease: {duration: 20s, renew: 5s}, on_isolation: fence}
 fencing: {by: agent, within: 10s}
@@ -219,13 +248,16 @@ fencing: {by: agent, within: 10s}
         assert_eq!(seen("use-db1", "us-east"), ["writes us-east use-db1", "writer:pg us-east use-db1"]);
         assert_eq!(
             seen("usw-db1", "us-east"),
-            ["follows us-west usw-db1", "outside us-east -", "writer:pg us-west usw-db1"]
+            ["disk us-west usw-db1", "follows us-west usw-db1", "outside us-east -", "writer:pg us-west usw-db1"]
         );
     }
 
     #[test]
     fn a_proxy_host_looks_at_itself_and_from_its_role_at_the_database() {
-        assert_eq!(seen("use-web2", "us-east"), ["db-port us-east use-db1", "proxy us-east use-web2"]);
+        assert_eq!(
+            seen("use-web2", "us-east"),
+            ["db-port us-east use-db1", "proxy us-east use-web2", "web us-east use-web2"]
+        );
         assert_eq!(seen("usw-web1", "us-east"), ["outside us-east -"]);
         assert_eq!(seen("stranger", "us-east"), Vec::<String>::new());
     }
@@ -234,7 +266,29 @@ fencing: {by: agent, within: 10s}
     fn what_is_looked_at_follows_the_active_region() {
         assert_eq!(
             seen("use-db1", "us-west"),
-            ["follows us-east use-db1", "outside us-west -", "writer:pg us-east use-db1"]
+            ["disk us-east use-db1", "follows us-east use-db1", "outside us-west -", "writer:pg us-east use-db1"]
         );
+    }
+
+    #[test]
+    fn a_script_is_told_for_whom_it_looks_and_containers_are_named_for_the_region() {
+        let spec = spec::parse("shop.yaml", SHOP).expect("a spec");
+        let west = RegionName::new("us-west").expect("a name");
+        let placed = spec.placed_in(&west);
+        let probe_of = |host: &str, active: &str, check: &str| {
+            let host = HostName::new(host).expect("a name");
+            let active = RegionName::new(active).expect("a name");
+            let found = duties(&placed, &host, &active).into_iter().find(|duty| duty.check == check);
+            found.expect("it looks").probe
+        };
+        let script = Script {
+            name: "disk-headroom".to_owned(),
+            app: spec.app.clone(),
+            region: west.clone(),
+            check: CheckName::new("disk").expect("a name"),
+        };
+        assert_eq!(probe_of("usw-db1", "us-east", "disk"), Probe::Exec(script));
+        let names = vec!["web-us-west".to_owned(), "cache".to_owned()];
+        assert_eq!(probe_of("usw-web1", "us-west", "web"), Probe::Container { names });
     }
 }

@@ -4,19 +4,26 @@
 //! bad URL, a refused password, no file descriptors left) is told apart from a fault of the service's. Whatever hangs,
 //! a check has ended at its timeout.
 
+mod container;
+mod exec;
 mod http;
 mod postgres;
 mod tcp;
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, io, path::Path, time::Duration};
 
+use holdfast_agent_core::duties::Script;
 use holdfast_shared::error::Chain;
-use holdfast_types::{Lsn, spec::PostgresExpect, time::span};
+use holdfast_types::{Lsn, line::one_line, spec::PostgresExpect, time::span};
 
 use crate::exec::{
     Until,
     postgres::{Login, SystemId, Timeline},
+    script::Scripts,
 };
+
+/// Most characters of what a check says for people. A service may say anything, and it goes through everybody's hands.
+pub const TEXT_CHARS_MAX: usize = 400;
 
 /// What to look at.
 #[derive(Debug, Clone)]
@@ -41,6 +48,16 @@ pub enum Check {
         login: Login,
         /// Which of the two.
         expect: PostgresExpect,
+    },
+    /// Whether containers run and are healthy.
+    Container {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Whether a script says so.
+    Exec {
+        /// Which, and for whom.
+        script: Script,
     },
 }
 
@@ -102,6 +119,16 @@ pub enum Evidence {
         /// Time since its sender last said anything.
         last_message_age: Option<Duration>,
     },
+    /// Docker told of containers.
+    Containers {
+        /// Each by its name.
+        text: String,
+    },
+    /// A script ended well.
+    Script {
+        /// The first line that it said; may be empty.
+        line: String,
+    },
 }
 
 impl fmt::Display for Evidence {
@@ -109,6 +136,9 @@ impl fmt::Display for Evidence {
         match self {
             Self::Connected => f.write_str("accepts connections"),
             Self::Http { status } => write!(f, "answers {status}"),
+            Self::Containers { text } => f.write_str(text),
+            Self::Script { line } if line.is_empty() => f.write_str("exits with 0"),
+            Self::Script { line } => f.write_str(line),
             Self::Wrote { timeline, lsn, .. } => write!(f, "committed a marker at {lsn}, timeline {timeline}"),
             Self::Follows { timeline, received, replayed, streaming, sender_host, last_message_age, .. } => {
                 write!(f, "received {received}, replayed {replayed}, timeline {timeline}")?;
@@ -133,6 +163,12 @@ impl fmt::Display for Outcome {
 }
 
 impl Outcome {
+    /// What is told to people: one line of bounded length, whatever a service said.
+    #[must_use]
+    pub fn text(&self) -> String {
+        one_line(&self.to_string(), TEXT_CHARS_MAX)
+    }
+
     fn failing(why: impl Into<String>) -> Self {
         Self::Failing { why: why.into(), evidence: None }
     }
@@ -147,6 +183,8 @@ impl Outcome {
 pub struct Runner {
     /// Nothing when the host's trust store cannot be loaded: only the checks that need it then cannot run.
     http: Result<reqwest::Client, String>,
+    docker: container::Asker,
+    scripts: Scripts,
 }
 
 impl Default for Runner {
@@ -159,7 +197,25 @@ impl Runner {
     /// Loads the host's trust store.
     #[must_use]
     pub fn new() -> Self {
-        Self { http: http::client().map_err(|e| Chain(&e).to_string()) }
+        Self {
+            http: http::client().map_err(|e| Chain(&e).to_string()),
+            docker: container::Asker::default(),
+            scripts: Scripts::default(),
+        }
+    }
+
+    /// With Docker at this socket.
+    #[must_use]
+    pub fn docker_at(mut self, socket: &Path) -> Self {
+        self.docker = container::Asker::new(socket);
+        self
+    }
+
+    /// With this folder of scripts.
+    #[must_use]
+    pub fn scripts_in(mut self, scripts: Scripts) -> Self {
+        self.scripts = scripts;
+        self
     }
 
     /// Runs one check, for at most `timeout`.
@@ -170,6 +226,8 @@ impl Runner {
                 Check::Tcp { address, port } => tcp::run(address, *port).await,
                 Check::Http { url, expect } => http::run(&self.http, url, *expect).await,
                 Check::Postgres { login, expect } => postgres::run(login, *expect, until).await,
+                Check::Container { names } => self.docker.run(names).await,
+                Check::Exec { script } => exec::run(&self.scripts, script, timeout).await,
             }
         };
         match until.limit(ran).await {

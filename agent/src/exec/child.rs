@@ -44,6 +44,7 @@ const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub struct Run {
     program: PathBuf,
     args: Vec<OsString>,
+    told: Vec<(&'static str, OsString)>,
     user: Option<String>,
 }
 
@@ -56,6 +57,17 @@ pub struct Output {
     pub stderr: Vec<u8>,
     /// Whether the standard output was longer than what was kept.
     pub truncated: bool,
+}
+
+/// How a child ended, whatever its status.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Its exit code or the signal that ended it.
+    pub status: ExitStatus,
+    /// Its standard output: the first [`OUTPUT_BYTES_MAX`] bytes.
+    pub stdout: Vec<u8>,
+    /// Its standard error: the last [`OUTPUT_BYTES_MAX`] bytes.
+    pub stderr: Vec<u8>,
 }
 
 /// Why a child did not do its work.
@@ -111,13 +123,20 @@ pub enum ChildError {
 impl Run {
     /// A program, by path or by name in PATH.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: Vec::new(), user: None }
+        Self { program: program.into(), args: Vec::new(), told: Vec::new(), user: None }
     }
 
     /// Adds an argument. Arguments are visible to everybody on the host: never a secret.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// Sets a variable of its environment, which is otherwise PATH and LC_ALL alone. Visible to its user: never a secret.
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.told.push((name, value.into()));
         self
     }
 
@@ -149,6 +168,25 @@ impl Run {
     /// # Errors
     /// [`ChildError`] unless it exited with 0 in time.
     pub async fn until(self, until: Until) -> Result<Output, ChildError> {
+        let command = self.to_string();
+        let (status, stdout, stderr) = self.run_out(until).await?;
+        if status.success() {
+            return Ok(Output { truncated: stdout.dropped, stdout: stdout.bytes, stderr: stderr.bytes });
+        }
+        let said = if stderr.bytes.is_empty() { &stdout } else { &stderr };
+        Err(ChildError::Failed { command, status, stderr: said.shown() })
+    }
+
+    /// Runs to the end, until `until` at the latest, whatever its exit code then says.
+    ///
+    /// # Errors
+    /// [`ChildError`] when it could not be started or did not end in time.
+    pub async fn ended(self, until: Until) -> Result<Ended, ChildError> {
+        let (status, stdout, stderr) = self.run_out(until).await?;
+        Ok(Ended { status, stdout: stdout.bytes, stderr: stderr.bytes })
+    }
+
+    async fn run_out(self, until: Until) -> Result<(ExitStatus, Captured, Captured), ChildError> {
         let name = self.to_string();
         let spawn_error = |source| ChildError::Spawn { command: name.clone(), source };
         let mut child = self.command()?.spawn().map_err(spawn_error)?;
@@ -185,13 +223,7 @@ impl Run {
         match (ended, status) {
             (Err(_), _) | (Ok(Ok(())), Err(_)) => Err(ChildError::TimedOut { command: name, stderr: stderr.shown() }),
             (Ok(Err(source)), _) | (Ok(Ok(())), Ok(Err(source))) => Err(ChildError::Spawn { command: name, source }),
-            (Ok(Ok(())), Ok(Ok(status))) if status.success() => {
-                Ok(Output { truncated: stdout.dropped, stdout: stdout.bytes, stderr: stderr.bytes })
-            }
-            (Ok(Ok(())), Ok(Ok(status))) => {
-                let said = if stderr.bytes.is_empty() { &stdout } else { &stderr };
-                Err(ChildError::Failed { command: name, status, stderr: said.shown() })
-            }
+            (Ok(Ok(())), Ok(Ok(status))) => Ok((status, stdout, stderr)),
         }
     }
 
@@ -207,6 +239,7 @@ impl Run {
             .env("PATH", path)
             // Messages are read by programs and by people of any language: one language, always the same.
             .env("LC_ALL", "C")
+            .envs(self.told.iter().map(|(name, value)| (name, value)))
             // A child whose directory is a writer's data directory would count as one of its processes.
             .current_dir("/")
             .process_group(0)

@@ -1,5 +1,5 @@
-//! What the agent can do to the things on its host: run a child, end processes for sure, steer PostgreSQL, switch
-//! HAProxy.
+//! What the agent can do to the things on its host: run a child or a script, end processes for sure, steer PostgreSQL,
+//! switch HAProxy.
 //!
 //! Executors are convergent: they look at what is really there, and what is done already is done. Every call has a
 //! deadline, and none leaves a child, a task or a connection behind.
@@ -10,6 +10,7 @@ pub mod container;
 pub mod haproxy;
 pub mod postgres;
 pub mod processes;
+pub mod script;
 mod until;
 
 pub use until::Until;

@@ -22,6 +22,7 @@ use crate::{
         container::{Containers, DOCKER_SOCKET_DEFAULT},
         haproxy::{Admin, Haproxy},
         postgres::{Conninfo, Login, Look, Password, Postgres, State},
+        script::Scripts,
     },
 };
 
@@ -46,7 +47,15 @@ impl RealExecutors {
     #[must_use]
     pub fn new(docker_socket: Option<PathBuf>, credentials: Vec<PathBuf>) -> Self {
         let docker_socket = docker_socket.unwrap_or_else(|| DOCKER_SOCKET_DEFAULT.into());
-        Self { containers: Containers::new(docker_socket), credentials, runner: Runner::new() }
+        let runner = Runner::new().docker_at(&docker_socket);
+        Self { containers: Containers::new(docker_socket), credentials, runner }
+    }
+
+    /// With another folder of scripts.
+    #[must_use]
+    pub fn scripts_in(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.runner = self.runner.scripts_in(Scripts::new(folder));
+        self
     }
 
     /// Notes in `folder` where the processes of containers are, so that an agent that starts while Docker is down can
@@ -126,7 +135,7 @@ fn seen(look: &Look) -> Seen {
 
 fn seen_of(evidence: &Evidence) -> Option<Seen> {
     match evidence {
-        Evidence::Connected | Evidence::Http { .. } => None,
+        Evidence::Connected | Evidence::Http { .. } | Evidence::Containers { .. } | Evidence::Script { .. } => None,
         Evidence::Wrote { system, timeline, lsn } => Some(Seen {
             running: true,
             in_recovery: Some(false),
@@ -206,9 +215,11 @@ impl Executors for RealExecutors {
                 Ok(login) => Check::Postgres { login, expect: *expect },
                 Err(e) => return Probed::CouldNotRun { text: e.0 },
             },
+            Probe::Container { names } => Check::Container { names: names.clone() },
+            Probe::Exec(script) => Check::Exec { script: script.clone() },
         };
         let (outcome, ()) = tokio::join!(self.runner.run(&check, timeout), self.remember(probe));
-        let text = outcome.to_string();
+        let text = outcome.text();
         match outcome {
             Outcome::Ok { evidence } => Probed::Ok { text, seen: seen_of(&evidence) },
             Outcome::Failing { evidence, .. } => Probed::Failing { text, seen: evidence.as_ref().and_then(seen_of) },

@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod ids;
 pub mod lease;
+pub mod line;
 pub mod lsn;
 pub mod people;
 pub mod refusal;

@@ -85,7 +85,9 @@ fn says(check: &Check) -> Says {
         CheckKind::Postgres { writer, expect: PostgresExpect::AcceptsWrites } => Says::Writes(writer.clone()),
         CheckKind::Postgres { writer, expect: PostgresExpect::Streams } => Says::Follows(writer.clone()),
         CheckKind::Tcp { .. } | CheckKind::Http { .. } if check.proves_writes => Says::ServesWrites,
-        CheckKind::Tcp { .. } | CheckKind::Http { .. } => Says::Answers,
+        CheckKind::Tcp { .. } | CheckKind::Http { .. } | CheckKind::Container { .. } | CheckKind::Exec { .. } => {
+            Says::Answers
+        }
     }
 }
 
@@ -94,8 +96,10 @@ fn looks(spec: &AppSpec, here: &Region, check: &Check) -> BTreeMap<Option<HostNa
         (CheckKind::Postgres { writer, .. }, _) => {
             spec.writer_host(writer, &here.name).map(|place| place.host.clone()).into_iter().collect()
         }
-        (CheckKind::Tcp { .. } | CheckKind::Http { .. }, Some(role)) => hosts_in(here, role.as_str()),
-        (CheckKind::Tcp { .. } | CheckKind::Http { .. }, None) => BTreeSet::new(),
+        (
+            CheckKind::Tcp { .. } | CheckKind::Http { .. } | CheckKind::Container { .. } | CheckKind::Exec { .. },
+            role,
+        ) => role.as_ref().map(|role| hosts_in(here, role.as_str())).unwrap_or_default(),
     };
     let observers: Option<BTreeSet<HostName>> = match (check.place, &check.from) {
         (Place::Local, Some(role)) => Some(hosts_in(here, role.as_str())),

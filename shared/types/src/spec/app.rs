@@ -198,6 +198,16 @@ pub enum CheckKind {
         /// What is fine.
         expect: PostgresExpect,
     },
+    /// Asks Docker how containers are, on their own host.
+    Container {
+        /// Their names; `{region}` stands for the region of the host (see [`AppSpec::placed_in`]). Not empty.
+        names: Vec<String>,
+    },
+    /// Runs a script of the folder that belongs to the host's root, on the host that is looked at.
+    Exec {
+        /// The bare name of its file.
+        script: String,
+    },
 }
 
 impl Check {
@@ -207,7 +217,10 @@ impl Check {
     pub fn url(&self, region: &RegionName, address: Option<&str>) -> Option<String> {
         let url = match &self.kind {
             CheckKind::Http { url, .. } => url.replace("{region}", region.as_str()),
-            CheckKind::Tcp { .. } | CheckKind::Postgres { .. } => return None,
+            CheckKind::Tcp { .. }
+            | CheckKind::Postgres { .. }
+            | CheckKind::Container { .. }
+            | CheckKind::Exec { .. } => return None,
         };
         if !url.contains("{address}") {
             return Some(url);
@@ -341,6 +354,12 @@ impl AppSpec {
                 RunBy::Container { name } => RunBy::Container { name: text(name) },
                 RunBy::PgCtl { bin, user } => RunBy::PgCtl { bin: bin.clone(), user: user.clone() },
             };
+        }
+        for check in placed.checks.values_mut() {
+            // Only by the region's own hosts, so the region of the host is the one that is looked at.
+            if let CheckKind::Container { names } = &mut check.kind {
+                names.iter_mut().for_each(|name| *name = text(name));
+            }
         }
         for proxy in &mut placed.proxies {
             proxy.socket = path(&proxy.socket);

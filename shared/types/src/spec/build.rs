@@ -56,6 +56,8 @@ fn check(draft: CheckDraft) -> Option<Check> {
             KindDraft::Tcp { port } => CheckKind::Tcp { port },
             KindDraft::Http { url, expect_status } => CheckKind::Http { url: url.is, expect_status },
             KindDraft::Postgres { writer, expect } => CheckKind::Postgres { writer: writer.is, expect: expect.is },
+            KindDraft::Container { names } => CheckKind::Container { names },
+            KindDraft::Exec { script } => CheckKind::Exec { script },
         },
         on: draft.on.map(|on| on.is),
         from: draft.from.map(|from| from.is),

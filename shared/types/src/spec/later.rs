@@ -30,11 +30,10 @@ pub(super) fn key(section: Section, key: &str) -> bool {
     let keys: &[&str] = match section {
         Section::Top => &["hooks", "approval", "scale", "drill", "release", "backup"],
         Section::Writer => &["max_lag", "rejoin"],
-        Section::Check => &["script"],
         Section::Failover => &["cooldown"],
         Section::Fencing => &["last_resort"],
         Section::Traffic => &["dns"],
-        Section::Inner => &[],
+        Section::Check | Section::Inner => &[],
     };
     keys.contains(&key)
 }
@@ -42,7 +41,7 @@ pub(super) fn key(section: Section, key: &str) -> bool {
 /// Later values of `writers.*.kind`.
 pub(super) const WRITER_KINDS: &[&str] = &["redis", "mongodb"];
 /// Later values of `checks.*.kind`.
-pub(super) const CHECK_KINDS: &[&str] = &["tls", "redis", "mongodb", "container", "exec"];
+pub(super) const CHECK_KINDS: &[&str] = &["tls", "redis", "mongodb"];
 /// Later values of `failover.on_isolation`.
 pub(super) const ON_ISOLATION: &[&str] = &["failsafe", "keep"];
 /// Later values of `fencing.by`.

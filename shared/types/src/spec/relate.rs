@@ -169,6 +169,8 @@ impl Facts<'_> {
             KindDraft::Tcp { .. } => {}
             KindDraft::Http { url, .. } => http(check, url, place.is, notes),
             KindDraft::Postgres { expect, .. } => postgres(expect, place, of, notes),
+            KindDraft::Container { .. } => only_there(place, "a container check asks the host's own docker", notes),
+            KindDraft::Exec { .. } => only_there(place, "a script runs on the host that it looks at", notes),
         }
         if let Some(proves) = &check.proves {
             proof(proves, kind, place, of, notes);
@@ -271,6 +273,13 @@ fn http(check: &CheckDraft, url: &Spotted<String>, place: Place, notes: &mut Not
     }
 }
 
+/// Of what can be seen on the host itself only.
+fn only_there(place: &Spotted<Place>, why: &str, notes: &mut Notes) {
+    if place.is == Place::Remote {
+        notes.wrong(&place.spot, why, "write local");
+    }
+}
+
 fn postgres(expect: &Spotted<PostgresExpect>, place: &Spotted<Place>, of: &Spotted<Of>, notes: &mut Notes) {
     if place.is == Place::Remote {
         let instead = "write local, or check from afar with http";
@@ -296,6 +305,10 @@ fn proof(proves: &Spot, kind: &KindDraft, place: &Spotted<Place>, of: &Spotted<O
         // Never remote, see above; what it sees decides by itself.
         KindDraft::Postgres { .. } => {
             notes.wrong(proves, "a postgres check is the region's own word", "leave it out");
+            return;
+        }
+        KindDraft::Container { .. } | KindDraft::Exec { .. } => {
+            notes.wrong(proves, "what a host says of itself is the region's own word", "leave it out");
             return;
         }
     }

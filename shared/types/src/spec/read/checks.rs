@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::{CHECKS_MAX, failover::Defaults, regions::name_of};
+use super::{CHECKS_MAX, failover::Defaults, regions::name_of, writers::container_name};
 use crate::{
     ids::{CheckName, RoleName, WriterName},
     spec::{
         Of, Place, PostgresExpect, later,
         later::Section,
         timing::CHECK_TIMEOUT,
+        values::one_of,
         walk::{At, Fields, Notes, Spot, Spotted},
     },
 };
@@ -19,6 +20,10 @@ const STATUS_DEFAULT: u16 = 200;
 const ENOUGH_MAX: u32 = 10_000;
 /// Longest URL.
 const URL_BYTES_MAX: usize = 2_000;
+/// Most containers of one check: each is a question to Docker in every round.
+const CONTAINERS_MAX: usize = 32;
+/// Longest name of a script's file.
+const SCRIPT_BYTES_MAX: usize = 64;
 
 /// One check as far as it could be read.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub(in crate::spec) enum KindDraft {
     Tcp { port: u16 },
     Http { url: Spotted<String>, expect_status: u16 },
     Postgres { writer: Spotted<WriterName>, expect: Spotted<PostgresExpect> },
+    Container { names: Vec<String> },
+    Exec { script: String },
 }
 
 #[derive(Clone, Copy)]
@@ -51,7 +58,17 @@ enum Kind {
     Tcp,
     Http,
     Postgres,
+    Container,
+    Exec,
 }
+
+const KINDS: &[(&str, Kind)] = &[
+    ("tcp", Kind::Tcp),
+    ("http", Kind::Http),
+    ("postgres", Kind::Postgres),
+    ("container", Kind::Container),
+    ("exec", Kind::Exec),
+];
 
 pub(super) fn read(at: &At<'_>, defaults: &Defaults, notes: &mut Notes) -> Vec<CheckDraft> {
     let fields = at.fields("checks by name, or leave the section out", notes);
@@ -78,9 +95,9 @@ fn check(key: &str, at: &At<'_>, defaults: &Defaults, notes: &mut Notes) -> Chec
     let Some(mut fields) = at.fields("kind, where and what the kind needs", notes) else {
         return draft;
     };
-    let kinds = [("tcp", Kind::Tcp), ("http", Kind::Http), ("postgres", Kind::Postgres)];
-    let kind = fields.need("kind", "write tcp, http or postgres", notes);
-    let Some(kind) = kind.and_then(|at| at.word(&kinds, later::CHECK_KINDS, notes)) else {
+    let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+    let kind = fields.need("kind", &format!("write {}", one_of(&names)), notes);
+    let Some(kind) = kind.and_then(|at| at.word(KINDS, later::CHECK_KINDS, notes)) else {
         // The other keys depend on the kind.
         return draft;
     };
@@ -88,6 +105,8 @@ fn check(key: &str, at: &At<'_>, defaults: &Defaults, notes: &mut Notes) -> Chec
         Kind::Tcp => tcp(&mut fields, &mut draft, notes),
         Kind::Http => http(&mut fields, &mut draft, notes),
         Kind::Postgres => postgres(&mut fields, notes),
+        Kind::Container => container(&mut fields, &mut draft, notes),
+        Kind::Exec => exec(&mut fields, &mut draft, notes),
     };
     let places = [("local", Place::Local), ("remote", Place::Remote)];
     let place = fields.need("where", "write local (by the region's own agents) or remote (by those of others)", notes);
@@ -143,6 +162,39 @@ fn postgres(fields: &mut Fields<'_>, notes: &mut Notes) -> Option<KindDraft> {
     let expect = fields.need("expect", "write accepts_writes or streams", notes);
     let expect = expect.and_then(|at| at.word(&words, &[], notes));
     Some(KindDraft::Postgres { writer: writer?, expect: expect? })
+}
+
+fn container(fields: &mut Fields<'_>, draft: &mut CheckDraft, notes: &mut Notes) -> Option<KindDraft> {
+    own_hosts(fields, draft, notes);
+    let wanted = "a list of containers' names, as in [api, worker]";
+    let list = fields.need("containers", &format!("write {wanted}"), notes)?;
+    let items = list.list(wanted, notes)?;
+    if items.is_empty() || items.len() > CONTAINERS_MAX {
+        let instead = format!("write 1 to {CONTAINERS_MAX} of them");
+        notes.wrong(&list.spot(), format!("{} containers", items.len()), instead);
+        return None;
+    }
+    // All are read, so that every wrong one is told.
+    let names: Vec<Option<String>> = items.iter().map(|at| container_name(at, notes)).collect();
+    Some(KindDraft::Container { names: names.into_iter().collect::<Option<_>>()? })
+}
+
+fn exec(fields: &mut Fields<'_>, draft: &mut CheckDraft, notes: &mut Notes) -> Option<KindDraft> {
+    own_hosts(fields, draft, notes);
+    let rule = "write the bare name of a file in the host's folder of scripts, of letters, digits, _, . and -";
+    let fits = |text: &str| {
+        text.len() <= SCRIPT_BYTES_MAX
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    };
+    let script = fields.need("script", rule, notes).and_then(|at| at.matching("script name", rule, fits, notes));
+    Some(KindDraft::Exec { script: script?.is })
+}
+
+/// Keys of the kinds that look at hosts from those hosts themselves.
+fn own_hosts(fields: &mut Fields<'_>, draft: &mut CheckDraft, notes: &mut Notes) {
+    draft.on = fields.need("on", "write on: ROLE", notes).and_then(|at| at.name("role name", notes));
+    draft.enough = fields.take("enough").and_then(|at| at.number(1..=ENOUGH_MAX, notes));
 }
 
 fn url_of(at: &At<'_>, notes: &mut Notes) -> Option<Spotted<String>> {

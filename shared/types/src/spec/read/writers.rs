@@ -127,7 +127,7 @@ fn placed(text: &str) -> String {
     text.replace("{region}", "r")
 }
 
-fn container_name(at: &At<'_>, notes: &mut Notes) -> Option<String> {
+pub(super) fn container_name(at: &At<'_>, notes: &mut Notes) -> Option<String> {
     let fits = |text: &str| {
         let text = &placed(text);
         text.len() <= 255

@@ -8,8 +8,48 @@ pub(super) const REFUSED: &[Refused] = &[
         from: "db-port: {kind: tcp, on: db, port: 5432",
         to: "db-port: {kind: redis, on: db, port: 5432",
         said: &[
-            "shop.yaml:30: checks.db-port.kind is redis; not supported by this version; write tcp, http or postgres",
+            "shop.yaml:30: checks.db-port.kind is redis; not supported by this version; write tcp, http, postgres, container or exec",
         ],
+    },
+    Refused {
+        what: "containers that are none",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: container, on: api, containers: [\"-v\", api, \"a b\"], from: proxy, where: local}",
+        said: &[
+            "shop.yaml:31: checks.api.containers[0] is -v; no container name; use letters, digits, _, . and -, the first a letter or digit",
+            "shop.yaml:31: checks.api.containers[2] is a b; no container name; use letters, digits, _, . and -, the first a letter or digit",
+            "shop.yaml:31: checks.api.from: unknown key; known here: kind, on, enough, containers, where, of, vital, timeout, proves",
+        ],
+    },
+    Refused {
+        what: "no container at all",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: container, on: api, containers: [], where: local}",
+        said: &["shop.yaml:31: checks.api.containers: 0 containers; write 1 to 32 of them"],
+    },
+    Refused {
+        what: "a container seen from afar",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: container, on: api, containers: [api], where: remote, proves: writes}",
+        said: &[
+            "shop.yaml:31: checks.api.where is remote; a container check asks the host's own docker; write local",
+            "shop.yaml:31: checks.api.proves is writes; what a host says of itself is the region's own word; leave it out",
+        ],
+    },
+    Refused {
+        what: "a script by its path",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: exec, script: ../../bin/sh, where: remote}",
+        said: &[
+            "shop.yaml:31: checks.api.on: missing; write on: ROLE",
+            "shop.yaml:31: checks.api.script is ../../bin/sh; no script name; write the bare name of a file in the host's folder of scripts, of letters, digits, _, . and -",
+        ],
+    },
+    Refused {
+        what: "a script that looks from afar",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: exec, on: api, script: disk-headroom, where: remote}",
+        said: &["shop.yaml:31: checks.api.where is remote; a script runs on the host that it looks at; write local"],
     },
     Refused {
         what: "a check of an unknown writer",
