@@ -161,7 +161,7 @@ pub fn command(command: &v1::Command) -> Result<Command, Malformed> {
 /// # Errors
 /// When it is negative.
 pub fn duration(span: &prost_types::Duration) -> Result<Duration, Malformed> {
-    Duration::try_from(*span).map_err(|_| malformed("a span of time is negative"))
+    holdfast_shared::span::from_wire(span).ok_or_else(|| malformed("a span of time is negative, or none"))
 }
 
 /// A span of time, to be sent. One beyond what can be said (10 000 years) becomes nothing.

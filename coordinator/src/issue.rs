@@ -18,7 +18,7 @@ use holdfast_shared::{
     identity::{Bearer, parse_serial},
     pki::{Ca, KeyAndCsr, Material, PkiError},
     refusal::to_status,
-    repeats::{Repeats, Told},
+    refusals::{Refusals, RefusedKind},
     tls::{HotTls, Peer, TlsError},
     token::{JoinToken, PersonToken},
 };
@@ -72,7 +72,7 @@ pub struct Issuer {
     node: u64,
     folder: PathBuf,
     own: Arc<Mutex<Material>>,
-    refusals: Arc<Repeats<&'static str>>,
+    refusals: Refusals,
 }
 
 impl Issuer {
@@ -87,7 +87,14 @@ impl Issuer {
         folder: PathBuf,
         own: Material,
     ) -> Self {
-        Self { ca, cluster, replica, clock, node, folder, own: Arc::new(Mutex::new(own)), refusals: Arc::default() }
+        let refusals = Refusals::new(Arc::clone(&clock));
+        Self { ca, cluster, replica, clock, node, folder, own: Arc::new(Mutex::new(own)), refusals }
+    }
+
+    /// The same, counting what it refuses with all else that is refused.
+    #[must_use]
+    pub fn counting(self, refusals: Refusals) -> Self {
+        Self { refusals, ..self }
     }
 
     /// The CA.
@@ -303,9 +310,7 @@ impl v1::enrol_server::Enrol for Issuer {
     async fn redeem(&self, request: Request<v1::RedeemRequest>) -> Result<Response<v1::RedeemReply>, Status> {
         let from = address(&request);
         self.redeem_token(request.get_ref(), &from).await.map(Response::new).map_err(|e| {
-            if let Some(Told { times }) = self.refusals.told("person", self.clock.boot()) {
-                tracing::warn!(from = %from, error = %e, times, "a person with a token was refused");
-            }
+            self.refusals.note(RefusedKind::Enrolment, &from, format_args!("context add: {e}"));
             e.status()
         })
     }
@@ -315,9 +320,8 @@ impl v1::enrol_server::Enrol for Issuer {
         match self.enrol_host(request.get_ref(), &address).await {
             Ok(reply) => Ok(Response::new(reply)),
             Err(e) => {
-                if let Some(Told { times }) = self.refusals.told("host", self.clock.boot()) {
-                    tracing::warn!(from = %address, host = %request.get_ref().host, error = %e, times, "enrolment refused");
-                }
+                let host: String = request.get_ref().host.chars().take(63).collect();
+                self.refusals.note(RefusedKind::Enrolment, &address, format_args!("join of \"{host}\": {e}"));
                 Err(e.status())
             }
         }
@@ -347,7 +351,10 @@ impl v1::enrol_server::Enrol for Issuer {
             let serial = self.next_serial(&identity.bearer, lifetime, old).await?;
             self.credentials(self.sign(csr, &identity.bearer, serial, lifetime)?)
         };
-        let credentials = issued.await.map_err(|e: IssueError| e.status())?;
+        let credentials = issued.await.map_err(|e: IssueError| {
+            self.refusals.note(RefusedKind::Enrolment, &identity.bearer, format_args!("renewal: {e}"));
+            e.status()
+        })?;
         tracing::info!(bearer = %identity.bearer, "certificate renewed");
         Ok(Response::new(v1::RenewReply { credentials: Some(credentials) }))
     }

@@ -8,12 +8,16 @@ use holdfast_coordinator_core::{
     grants::{GrantLog, may_grant},
 };
 use holdfast_proto::v1;
-use holdfast_shared::{clock::SharedClock, refusal};
+use holdfast_shared::{
+    clock::SharedClock,
+    refusal,
+    refusals::{Refusals, RefusedKind},
+};
 use holdfast_types::{AppName, BootInstant, Generation, HostName, LogIndex, lease::Timings, refusal::Reason};
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::{
     authorise::AgentCaller,
@@ -33,13 +37,21 @@ pub struct Leases {
     fleet: Fleet,
     clock: SharedClock,
     log: Arc<Mutex<Option<GrantLog>>>,
+    refusals: Refusals,
 }
 
 impl Leases {
     /// Grants nothing until a leadership begins.
     #[must_use]
     pub fn new(replica: Replica, fleet: Fleet, clock: SharedClock) -> Self {
-        Self { replica, fleet, clock, log: Arc::default() }
+        let refusals = Refusals::new(Arc::clone(&clock));
+        Self { replica, fleet, clock, log: Arc::default(), refusals }
+    }
+
+    /// The same, counting what it refuses with all else that is refused.
+    #[must_use]
+    pub fn counting(self, refusals: Refusals) -> Self {
+        Self { refusals, ..self }
     }
 
     fn log(&self) -> std::sync::MutexGuard<'_, Option<GrantLog>> {
@@ -98,7 +110,12 @@ impl Leases {
                 for request in batch {
                     match request {
                         Ok(request) => asked.push(request),
-                        Err(_) => return,
+                        Err(status) => {
+                            this.cannot_read(&caller, &status);
+                            // It may be gone.
+                            drop(tx.try_send(Err(status)));
+                            return;
+                        }
                     }
                 }
                 for reply in this.answer(&caller.host, asked).await {
@@ -111,6 +128,13 @@ impl Leases {
         ReceiverStream::new(rx)
     }
 
+    fn cannot_read(&self, caller: &AgentCaller, status: &Status) {
+        // Beyond the longest message, or not to be decoded; everything else is a connection that ended.
+        if matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted | Code::Internal) {
+            self.refusals.note(RefusedKind::Message, &caller.host, status.message());
+        }
+    }
+
     /// Answers what came in together.
     pub async fn answer(&self, host: &HostName, requests: Vec<v1::LeaseRequest>) -> Vec<v1::LeaseReply> {
         let mut asked = Vec::new();
@@ -118,7 +142,10 @@ impl Leases {
         for request in requests {
             match AppName::new(&*request.app) {
                 Ok(app) => asked.push((app, request)),
-                Err(e) => replies.push(refused(&request, &Refused { reason: Reason::BadRequest, what: e.to_string() })),
+                Err(e) => {
+                    self.refusals.note(RefusedKind::Message, host, format_args!("a lease request: {e}"));
+                    replies.push(refused(&request, &Refused { reason: Reason::BadRequest, what: e.to_string() }));
+                }
             }
         }
         // A clone of the host, say, from a copy of its disk: one of the two has the session, and only that one writes.
@@ -134,6 +161,11 @@ impl Leases {
             // Only of what it holds, so that nothing is remembered of apps that there are not.
             let holds = self.replica.read(|s| s.app(app).is_some_and(|a| a.holders(a.active()).contains(host)));
             if !holds {
+                let named = self.replica.read(|s| s.app(app).is_some_and(|a| a.spec.hosts().contains_key(host)));
+                if !named {
+                    let why = format_args!("a lease of {app}, which it does not run");
+                    self.refusals.note(RefusedKind::Foreign, host, why);
+                }
                 continue;
             }
             let counts_end = request.counts_end.then_some(request.generation);

@@ -18,4 +18,5 @@ pub mod leases;
 pub mod replica;
 pub mod rounds;
 pub mod run;
+mod serve;
 pub mod session;

@@ -13,7 +13,7 @@ use holdfast_coordinator_core::{
     verdict::{DatabaseSeen, Fleet as Hosts, Outcome, Signal},
 };
 use holdfast_proto::v1;
-use holdfast_shared::clock::SharedClock;
+use holdfast_shared::{clock::SharedClock, span};
 use holdfast_types::{AppName, BootInstant, HostName, Lsn, RegionName};
 use tokio::sync::watch;
 
@@ -247,7 +247,11 @@ fn signal(observer: &HostName, region: &RegionName, message: &v1::Observation) -
         region: message.region.parse().ok()?,
         outcome,
         text: message.text.clone(),
-        age: message.age.and_then(|d| Duration::try_from(d).ok()).unwrap_or(Duration::ZERO),
+        // A span that is none must not pass for a fresh look.
+        age: match message.age {
+            None => Duration::ZERO,
+            Some(age) => span::from_wire(&age)?,
+        },
         database: message.database.as_ref().map(|d| DatabaseSeen {
             accepts_writes: d.accepts_writes,
             in_recovery: d.in_recovery,

@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use holdfast_coordinator_core::state::State;
-use holdfast_proto::v1;
 use holdfast_shared::{
     clock::SharedClock,
     db::Db,
@@ -16,7 +15,6 @@ use holdfast_shared::{
 };
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Server;
 
 use crate::{
     api::{Api, RefusedCalls},
@@ -29,15 +27,10 @@ use crate::{
     leases::Leases,
     replica::Replica,
     rounds::{Paces, Watch},
+    serve,
     session::Sessions,
 };
 
-/// A message larger than this is refused before it is decoded. Specs are at most 1 MiB.
-const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// How a broken connection is noticed: pings, also on an idle one.
-const PING_EVERY: Duration = Duration::from_secs(2);
-/// How long a ping may go unanswered.
-const PING_WITHIN: Duration = Duration::from_secs(4);
 /// Longest sleep between two looks at the rounds.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Time that sessions get to end before the process leaves; far less than systemd's stop timeout.
@@ -85,7 +78,6 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
     let fleet = Fleet::default();
     let paces = Paces::default();
     let watch = Watch::new(replica.clone(), fleet.clone(), paces.clone(), clock.clone());
-    let leases = Leases::new(replica.clone(), fleet.clone(), clock.clone());
     let decider = Decider::new(replica.clone(), watch.clone(), clock.clone());
     let tasks = TaskTracker::new();
     let crl = {
@@ -98,7 +90,9 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
     material.crls = vec![crl];
     let hot = HotTls::new(&material, clock.clone())?;
     let issuer =
-        Issuer::new(Arc::new(ca), own.cluster.clone(), replica.clone(), clock.clone(), node, identity_folder, material);
+        Issuer::new(Arc::new(ca), own.cluster.clone(), replica.clone(), clock.clone(), node, identity_folder, material)
+            .counting(hot.refusals().clone());
+    let leases = Leases::new(replica.clone(), fleet.clone(), clock.clone()).counting(hot.refusals().clone());
     tracing::info!(cluster = %own.cluster, node, serial = ?parse_serial(&own.serial), address = %address, "coordinator starts");
 
     let sessions = Sessions {
@@ -111,6 +105,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
         tasks: tasks.clone(),
         cancel: cancel.child_token(),
         comings: Arc::default(),
+        refusals: hot.refusals().clone(),
     };
     let api = Api {
         replica: replica.clone(),
@@ -133,7 +128,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let stream = incoming(hot.clone(), accept, cancel.child_token());
     let stop = cancel.clone();
-    let server = serve(sessions, api, issuer.clone());
+    let server = serve::router(sessions, api, issuer.clone());
     parts.spawn(async move {
         server.serve_with_incoming_shutdown(stream, stop.cancelled_owned()).await.context("the listener stopped")
     });
@@ -180,26 +175,6 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
     }
     consensus.shutdown().await;
     ended
-}
-
-fn serve(sessions: Sessions, api: Api, issuer: Issuer) -> tonic::transport::server::Router {
-    macro_rules! bounded {
-        ($service:expr) => {
-            $service.max_decoding_message_size(MESSAGE_BYTES_MAX)
-        };
-    }
-    Server::builder()
-        .http2_keepalive_interval(Some(PING_EVERY))
-        .http2_keepalive_timeout(Some(PING_WITHIN))
-        .add_service(bounded!(v1::enrol_server::EnrolServer::new(issuer)))
-        .add_service(bounded!(v1::agent_session_server::AgentSessionServer::new(sessions)))
-        .add_service(bounded!(v1::fleet_server::FleetServer::new(api.clone())))
-        .add_service(bounded!(v1::apps_server::AppsServer::new(api.clone())))
-        .add_service(bounded!(v1::operations_server::OperationsServer::new(api.clone())))
-        .add_service(bounded!(v1::tokens_server::TokensServer::new(api.clone())))
-        .add_service(bounded!(v1::certificates_server::CertificatesServer::new(api.clone())))
-        .add_service(bounded!(v1::people_server::PeopleServer::new(api.clone())))
-        .add_service(bounded!(v1::audit_server::AuditServer::new(api)))
 }
 
 /// What runs only while this coordinator leads.

@@ -1,5 +1,7 @@
 //! The agents' sessions: one stream for everything but leases, and one for those.
 
+mod check;
+
 use std::{sync::Arc, time::Duration};
 
 use holdfast_coordinator_core::{
@@ -10,13 +12,14 @@ use holdfast_proto::{PROTOCOL, PROTOCOL_MIN, v1};
 use holdfast_shared::{
     clock::SharedClock,
     refusal::{refusal, status, to_status},
+    refusals::{Refusals, RefusedKind, one_line},
     repeats::{Repeats, Told},
 };
 use holdfast_types::{AppName, HostName, OperationId, refusal::Reason};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     authorise::{self, AgentCaller},
@@ -31,8 +34,6 @@ use crate::{
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// An agent reads what it is sent at once; one that has so many messages waiting for so long is stopped or stuck.
 const READ_WITHIN: Duration = Duration::from_secs(5);
-/// Longest text of an agent that is committed: one line for people. In bytes.
-const TEXT_MAX: usize = 2_000;
 /// What agents are told to send when nothing else is to be said.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -57,6 +58,8 @@ pub struct Sessions {
     pub cancel: CancellationToken,
     /// Sessions as they open (`true`) and close, for the log.
     pub comings: Arc<Repeats<(HostName, bool)>>,
+    /// Counts what is refused.
+    pub refusals: Refusals,
 }
 
 #[tonic::async_trait]
@@ -77,6 +80,7 @@ impl v1::agent_session_server::AgentSession for Sessions {
         self.tasks.spawn(async move {
             let to = ToOne { tx, cancel: cancel.clone() };
             if let Err(status) = this.serve(&caller, stream, &to, cancel).await {
+                this.count(&caller, &status);
                 // The agent may be gone already, or not read; then nobody is left to tell.
                 drop(to.tx.try_send(Err(status)));
             }
@@ -116,6 +120,33 @@ impl ToOne {
 }
 
 impl Sessions {
+    /// A session that ended because of what its agent said, and not because one of the two went away.
+    fn count(&self, caller: &AgentCaller, status: &Status) {
+        match status.code() {
+            // Beyond the longest message, or not to be decoded.
+            Code::OutOfRange | Code::ResourceExhausted | Code::InvalidArgument => {
+                self.refusals.note(RefusedKind::Message, &caller.host, status.message());
+            }
+            Code::Internal if !self.cancel.is_cancelled() => {
+                self.refusals.note(RefusedKind::Message, &caller.host, status.message());
+            }
+            Code::PermissionDenied => self.refusals.note(RefusedKind::Call, &caller.host, status.message()),
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+            | Code::Unauthenticated => {}
+        }
+    }
+
     /// A certificate is not enough: its host must be enrolled in that region, and not quarantined.
     fn admit(&self, caller: &AgentCaller) -> Result<(), Status> {
         let known = self.replica.read(|s| s.hosts().get(&caller.host).cloned());
@@ -158,6 +189,7 @@ impl Sessions {
             Ok(Err(status)) => return Err(status),
             Err(_) => return Err(bad("no Hello came in time")),
         };
+        check::hello(&hello).map_err(|why| bad(&why))?;
         if hello.protocol_max < PROTOCOL_MIN || hello.protocol_min > PROTOCOL {
             return Err(bad(&format!(
                 "agent {} speaks protocols {} to {}, this coordinator {PROTOCOL_MIN} to {PROTOCOL}; upgrade the older one",
@@ -274,38 +306,63 @@ impl Sessions {
         self.fleet.note_heard(&caller.host, now);
         match body {
             v1::from_agent::Body::Hello(_) => return Err(bad("a second Hello")),
-            v1::from_agent::Body::Heartbeat(mut beat) => {
-                beat.leases.retain(|view| AppName::new(&*view.app).is_ok_and(|app| self.named(caller, &app)));
-                self.fleet.note_leases(&caller.host, beat.leases, now);
+            v1::from_agent::Body::Heartbeat(beat) => {
+                check::heartbeat(&beat).map_err(|why| bad(&why))?;
+                let views = beat.leases.into_iter().filter(|view| self.takes(caller, view)).collect();
+                self.fleet.note_leases(&caller.host, views, now);
             }
             v1::from_agent::Body::Observation(observation) => self.observe(caller, observation),
             v1::from_agent::Body::Progress(progress) => {
-                tracing::debug!(host = %caller.host, text = %progress.text, "progress");
+                tracing::debug!(host = %caller.host, text = %one_line(&progress.text), "progress");
             }
-            v1::from_agent::Body::Look(reply) => self.fleet.looked(&caller.host, reply),
-            v1::from_agent::Body::Proxies(report) => self.fleet.note_proxies(&caller.host, report.proxies),
+            v1::from_agent::Body::Look(mut reply) => {
+                check::look(&mut reply).map_err(|why| bad(&why))?;
+                self.fleet.looked(&caller.host, reply);
+            }
+            v1::from_agent::Body::Proxies(mut report) => {
+                check::proxies(&mut report).map_err(|why| bad(&why))?;
+                report.proxies.retain(|proxy| self.is_own(caller, &proxy.app, "a proxy").is_some());
+                self.fleet.note_proxies(&caller.host, report.proxies);
+            }
             v1::from_agent::Body::Outbox(item) => {
-                let number = item.number;
-                if let Some(result) = item.result {
-                    self.commit(caller, result).await?;
-                }
+                let (number, result) = check::outbox(item).map_err(|why| bad(&why))?;
+                self.commit(caller, result).await?;
                 to.send(v1::to_agent::Body::Ack(v1::OutboxAck { number })).await?;
             }
         }
         Ok(())
     }
 
-    fn named(&self, caller: &AgentCaller, app: &AppName) -> bool {
-        self.replica.read(|s| s.app(app).is_some_and(|a| a.spec.hosts().contains_key(&caller.host)))
+    /// The app of that name, when its spec names this bearer's host; what is said of any other is counted.
+    fn is_own(&self, caller: &AgentCaller, app: &str, what: &str) -> Option<AppName> {
+        let name = match AppName::new(app) {
+            Ok(name) => name,
+            Err(e) => {
+                self.refusals.note(RefusedKind::Message, &caller.host, format_args!("{what} of an app: {e}"));
+                return None;
+            }
+        };
+        if self.replica.read(|s| s.app(&name).is_some_and(|a| a.spec.hosts().contains_key(&caller.host))) {
+            return Some(name);
+        }
+        self.refusals.note(RefusedKind::Foreign, &caller.host, format_args!("{what} of {name}, which it does not run"));
+        None
+    }
+
+    fn takes(&self, caller: &AgentCaller, view: &v1::LeaseView) -> bool {
+        if let Err(why) = check::view(view) {
+            self.refusals.note(RefusedKind::Message, &caller.host, why);
+            return false;
+        }
+        self.is_own(caller, &view.app, "a lease").is_some()
     }
 
     /// Takes only what this bearer may speak about: apps whose spec names its host.
-    fn observe(&self, caller: &AgentCaller, observation: v1::Observation) {
-        let Ok(app) = AppName::new(&*observation.app) else { return };
-        if self.named(caller, &app) {
-            self.watch.observe(&app, &caller.host, &caller.region, &observation);
-        } else {
-            tracing::debug!(host = %caller.host, app = %app, "an observation of an app that is not this host's");
+    fn observe(&self, caller: &AgentCaller, mut observation: v1::Observation) {
+        let Some(app) = self.is_own(caller, &observation.app, "an observation") else { return };
+        match check::observation(&mut observation) {
+            Ok(()) => self.watch.observe(&app, &caller.host, &caller.region, &observation),
+            Err(why) => self.refusals.note(RefusedKind::Message, &caller.host, why),
         }
     }
 
@@ -324,15 +381,11 @@ impl Sessions {
             attempt: id.attempt,
             host: caller.host.to_string(),
             outcome: outcome.into(),
-            text: shortened(result.text),
+            text: one_line(&result.text),
             position: result.database.map(|d| Position { timeline: d.timeline, lsn: d.lsn }),
         };
         // Of what no operation waits for, nothing is written: the log is not an agent's to fill.
-        let waits = self.replica.read(|s| {
-            s.operation(OperationId(id.operation))
-                .is_some_and(|op| !op.at().ended() && (id.step as usize) < op.steps.len())
-        });
-        if !waits {
+        if !self.replica.read(|s| s.awaits(OperationId(id.operation), id.step, &record)) {
             tracing::debug!(host = %caller.host, operation = id.operation, "a result that nothing waits for");
             return Ok(());
         }
@@ -340,15 +393,6 @@ impl Sessions {
         self.replica.propose(caller.host.as_str(), Kind::CommandEnded(change)).await.map_err(|e| e.status())?;
         Ok(())
     }
-}
-
-/// Cut at a character's border.
-fn shortened(mut text: String) -> String {
-    if text.len() > TEXT_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_MAX));
-        text.push('…');
-    }
-    text
 }
 
 fn bad(what: &str) -> Status {
@@ -379,12 +423,5 @@ mod tests {
         to.cancel.cancel();
         let closed = timeout(Duration::ZERO, to.send(beat())).await.expect("at once");
         assert_eq!(closed.expect_err("closed").code(), Code::Aborted);
-    }
-
-    #[test]
-    fn a_text_is_cut_at_a_characters_border() {
-        assert_eq!(shortened("stopped".to_owned()), "stopped");
-        let long = shortened("ä".repeat(TEXT_MAX));
-        assert_eq!((long.chars().count(), long.ends_with("ä…")), (TEXT_MAX / 2 + 1, true));
     }
 }

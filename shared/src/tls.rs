@@ -8,6 +8,7 @@ mod client;
 mod describe;
 mod incoming;
 mod pinned;
+mod places;
 mod server;
 mod sessions;
 mod stream;
@@ -20,8 +21,9 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub use client::{CONNECT_TIMEOUT, HotTlsClient, Keepalive, channel, channel_with};
 pub use describe::describe_connect_error;
-pub use incoming::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, incoming};
+pub use incoming::{HANDSHAKE_TIMEOUT, incoming};
 pub use pinned::pinned_channel;
+pub use places::HANDSHAKES_MAX;
 pub use server::HotTls;
 pub use stream::{Peer, PeerStream};
 pub use verify::RENEWABLE_FOR;

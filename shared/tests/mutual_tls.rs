@@ -108,6 +108,21 @@ async fn a_revocation_cuts_open_sessions_and_refuses_new_ones_and_nobody_else() 
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_back_locks_nobody_out_and_revocation_still_counts() {
+    let cluster = Cluster::new(1);
+    // Made before the clock is set back, the server's with a list that revokes one.
+    let (own, db1, db2) =
+        (cluster.server(1, &[20]), cluster.material(&agent("db1"), 10, &[]), cluster.material(&agent("db2"), 20, &[]));
+    cluster.time.advance_back(DAY);
+    let server = Running::start(&own, cluster.clock()).await;
+    let client_of = |material| channel(&client(&cluster, material), tcp(), &server.address);
+    assert_eq!(who(&client_of(&db1)).await.expect("both are early for us"), "agent us-east/db1 serial a");
+    who(&client_of(&db2)).await.expect_err("revoked");
+    let pinned = pinned_channel(tcp(), &server.address, cluster.ca.pin(), cluster.clock()).expect("a channel");
+    who(&pinned).await.expect("whoever joins now, too");
+}
+
+#[tokio::test]
 async fn a_session_is_cut_by_its_serial_or_its_bearer() {
     let cluster = Cluster::new(1);
     let server = Running::start(&cluster.server(1, &[]), cluster.clock()).await;

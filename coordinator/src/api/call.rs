@@ -14,7 +14,7 @@ use holdfast_coordinator_core::{
     change::{CallRefused, Kind},
     records,
 };
-use holdfast_shared::refusal::from_status;
+use holdfast_shared::{refusal::from_status, refusals::RefusedKind};
 use holdfast_types::{BootInstant, Right, refusal::Reason};
 use tonic::{Request, Response, Status};
 
@@ -96,6 +96,7 @@ impl Api {
     }
 
     async fn note_refused(&self, record: records::Call, status: &Status) {
+        self.hot.refusals().note(RefusedKind::Call, &record.by, format_args!("{}: {}", record.call, status.message()));
         // Without a leader nothing can be noted, and nothing was done.
         if from_status(status).is_some_and(|refused| refused.reason == Reason::NoLeader.number()) {
             return;

@@ -25,7 +25,7 @@ pub(super) fn span(span: Duration) -> Option<prost_types::Duration> {
 
 /// A span from the wire; a negative one is none.
 pub(super) fn from_span(span: Option<&prost_types::Duration>) -> Option<Duration> {
-    Duration::try_from(*span?).ok()
+    holdfast_shared::span::from_wire(span?)
 }
 
 #[cfg(test)]

@@ -1,35 +1,40 @@
 //! Turning raw connections into accepted ones, without letting one that dawdles hold up the others.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{HotTls, PeerStream};
+use super::{
+    HotTls, PeerStream,
+    places::{Origin, Places, Taken},
+};
 use crate::{
     net::{Accept, BoxedIo},
-    repeats::{Repeats, Told},
+    refusals::RefusedKind,
 };
 
 /// How long a handshake may take: two round trips and a signature, over any line that can carry a session.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many handshakes are under way at once. When full, further connections wait in the listener's queue: ten thousand
-/// agents that come back together are taken in at the pace of the processor, not all at once.
-pub const HANDSHAKES_MAX: usize = 256;
-
 /// After the listener failed (out of file descriptors), it is asked again so much later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// While every place is taken, how often is looked whether one of them has had its time.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+type Made = (u64, io::Result<PeerStream>);
 
 struct Door {
     hot: Arc<HotTls>,
     accept: Box<dyn Accept>,
     cancel: CancellationToken,
-    handshakes: JoinSet<io::Result<PeerStream>>,
+    places: Places,
+    handshakes: JoinSet<Made>,
+    /// How each handshake is ended that gives way.
+    ends: BTreeMap<u64, AbortHandle>,
     pause: bool,
-    /// All refusals are one event: what a stranger sends must not choose how much is logged.
-    refusals: Repeats<()>,
 }
 
 /// Accepted connections, for tonic's `serve_with_incoming`. Ends when cancelled; dropping it stops the handshakes that
@@ -39,14 +44,16 @@ pub fn incoming(
     accept: Box<dyn Accept>,
     cancel: CancellationToken,
 ) -> impl Stream<Item = io::Result<PeerStream>> + Send + 'static {
-    let door = Door { hot, accept, cancel, handshakes: JoinSet::new(), pause: false, refusals: Repeats::default() };
+    let (places, handshakes, ends) = (Places::default(), JoinSet::new(), BTreeMap::new());
+    let door = Door { hot, accept, cancel, places, handshakes, ends, pause: false };
     stream::unfold(door, |mut door| async move { door.next().await.map(|stream| (Ok(stream), door)) })
 }
 
 enum Event {
     Cancelled,
     Arrived(io::Result<(BoxedIo, String)>),
-    Ended(Result<io::Result<PeerStream>, JoinError>),
+    Ended(Result<Made, JoinError>),
+    LookAgain,
 }
 
 impl Door {
@@ -60,17 +67,33 @@ impl Door {
                 }
                 Event::Arrived(Err(e)) => {
                     self.pause = true;
-                    self.refused(&e);
+                    self.hot.refusals().note(RefusedKind::Handshake, "the listener", e);
                 }
-                Event::Ended(Ok(Ok(stream))) => return Some(stream),
-                Event::Ended(Ok(Err(e))) => self.refused(&e),
-                Event::Ended(Err(e)) => self.refused(&e),
+                Event::Ended(Ok((number, made))) => {
+                    self.places.leave(number);
+                    self.ends.remove(&number);
+                    // What fails has said why.
+                    if let Ok(stream) = made {
+                        return Some(stream);
+                    }
+                }
+                // One that gave way was counted then.
+                Event::Ended(Err(e)) if e.is_cancelled() => {}
+                Event::Ended(Err(e)) => {
+                    let number = self.ends.iter().find(|(_, end)| end.id() == e.id()).map(|(number, _)| *number);
+                    if let Some(number) = number {
+                        self.places.leave(number);
+                        self.ends.remove(&number);
+                    }
+                    self.hot.refusals().note(RefusedKind::Handshake, "a handshake", e);
+                }
+                Event::LookAgain => {}
             }
         }
     }
 
     async fn event(&mut self) -> Event {
-        let is_full = self.handshakes.len() >= HANDSHAKES_MAX;
+        let is_full = !self.places.open(self.hot.clock().boot());
         let (accept, pause) = (&mut self.accept, self.pause);
         let arrival = async {
             if pause {
@@ -78,29 +101,47 @@ impl Door {
             }
             accept.accept().await
         };
-        // All three may be dropped at any await: the token and the set keep what they have, `Accept` promises to. A
-        // pause that is cut short begins anew.
+        // All may be dropped at any await: the token and the set keep what they have, `Accept` promises to. A pause that
+        // is cut short begins anew.
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Event::Cancelled,
             Some(ended) = self.handshakes.join_next() => Event::Ended(ended),
             arrived = arrival, if !is_full => Event::Arrived(arrived),
+            () = tokio::time::sleep(LOOK_AGAIN), if is_full => Event::LookAgain,
         }
     }
 
     fn begin(&mut self, io: BoxedIo, address: String) {
+        let number = match self.places.take(Origin::of(&address), self.hot.clock().boot()) {
+            Taken::Place(number) => number,
+            Taken::Instead(number, old) => {
+                if let Some(end) = self.ends.remove(&old) {
+                    end.abort();
+                }
+                self.hot.refusals().note(RefusedKind::Crowd, &address, "a handshake that took long gave way");
+                number
+            }
+            Taken::Closed => {
+                let why = "its address has so many handshakes under way that nobody else would have a place";
+                self.hot.refusals().note(RefusedKind::Crowd, &address, why);
+                return;
+            }
+        };
         let hot = Arc::clone(&self.hot);
-        self.handshakes.spawn(async move {
-            let failed = |e: io::Error| io::Error::new(e.kind(), format!("{address}: {e}"));
+        let end = self.handshakes.spawn(async move {
             let made = tokio::time::timeout(HANDSHAKE_TIMEOUT, hot.accept(io, address.clone())).await;
-            made.map_err(io::Error::from).flatten().map_err(failed)
+            let made = made.map_err(|_| late()).flatten();
+            if let Err(e) = &made {
+                hot.refusals().note(RefusedKind::Handshake, &address, e);
+            }
+            (number, made)
         });
+        self.ends.insert(number, end);
     }
+}
 
-    fn refused(&mut self, why: &dyn std::error::Error) {
-        self.hot.count_refused();
-        if let Some(Told { times }) = self.refusals.told((), self.hot.clock().boot()) {
-            tracing::warn!(error = %why, times, "connection refused at the handshake");
-        }
-    }
+fn late() -> io::Error {
+    let within = HANDSHAKE_TIMEOUT.as_secs();
+    io::Error::new(io::ErrorKind::TimedOut, format!("no TLS handshake within {within} s"))
 }

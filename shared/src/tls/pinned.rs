@@ -18,6 +18,7 @@ use super::{
     TlsError,
     client::{Keepalive, anonymous, lazy_channel},
     provider, root_store,
+    verify::EarlyVerifier,
 };
 use crate::{clock::SharedClock, net::Dial, pki::Pin};
 
@@ -67,7 +68,7 @@ impl ServerCertVerifier for PinnedVerifier {
         let webpki = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&self.provider))
             .build()
             .map_err(|e| unusable(&e))?;
-        webpki.verify_server_cert(end_entity, &[], server_name, ocsp_response, now)
+        EarlyVerifier(webpki).verify_server_cert(end_entity, &[], server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(

@@ -1,13 +1,6 @@
 //! The server's side: one port for agents, operators and peers, told apart by their certificates.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use arc_swap::ArcSwap;
 use holdfast_types::{ClusterId, WallTime};
@@ -22,13 +15,18 @@ use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::{
-    ClockTime, Peer, PeerStream, TlsError, alpn, provider, root_store, sessions::Sessions, verify::RenewableVerifier,
+    ClockTime, Peer, PeerStream, TlsError, alpn,
+    places::Origin,
+    provider, root_store,
+    sessions::{OF_ONE_BEARER_MAX, Sessions, Unwelcome},
+    verify::RenewableVerifier,
 };
 use crate::{
     clock::SharedClock,
     identity::{Bearer, PeerIdentity, serial_from_der, serial_hex},
     net::BoxedIo,
     pki::Material,
+    refusals::{Refusals, RefusedKind},
 };
 
 /// A server's TLS, whose material can be exchanged while it runs.
@@ -36,7 +34,7 @@ pub struct HotTls {
     in_force: ArcSwap<InForce>,
     sessions: Arc<Sessions>,
     clock: SharedClock,
-    refused: AtomicU64,
+    refusals: Refusals,
 }
 
 /// What one value of the material comes to.
@@ -53,7 +51,8 @@ impl HotTls {
     /// [`TlsError`] when the material cannot work.
     pub fn new(material: &Material, clock: SharedClock) -> Result<Arc<Self>, TlsError> {
         let in_force = ArcSwap::from_pointee(InForce::build(material, &clock)?);
-        Ok(Arc::new(Self { in_force, sessions: Arc::default(), clock, refused: AtomicU64::new(0) }))
+        let refusals = Refusals::new(Arc::clone(&clock));
+        Ok(Arc::new(Self { in_force, sessions: Arc::default(), clock, refusals }))
     }
 
     /// Replaces the material. Open connections go on, except those whose certificate is now on a list of revoked
@@ -88,11 +87,13 @@ impl HotTls {
     /// How many handshakes have failed or were refused since the start.
     #[must_use]
     pub fn refused_total(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.refusals.total(RefusedKind::Handshake) + self.refusals.total(RefusedKind::Crowd)
     }
 
-    pub(super) fn count_refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+    /// Counts everything that is refused at this port: what passes the handshake is counted by whoever serves it.
+    #[must_use]
+    pub const fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     pub(super) fn clock(&self) -> &SharedClock {
@@ -109,7 +110,8 @@ impl HotTls {
         let tls = TlsAcceptor::from(Arc::clone(&at_start.tls)).accept(io).await?;
         let is_cut = CancellationToken::new();
         let Some(leaf) = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first()) else {
-            return Ok(PeerStream::new(tls, Peer { address, identity: None }, is_cut, None));
+            let visit = self.sessions.visit(Origin::of(&address), is_cut.clone());
+            return Ok(PeerStream::new(tls, Peer { address, identity: None }, is_cut, Some(visit)));
         };
         let identity = PeerIdentity::from_certificate(leaf, self.clock.wall()).map_err(io::Error::other)?;
         if identity.cluster != at_start.cluster {
@@ -117,9 +119,16 @@ impl HotTls {
             return Err(io::Error::other(why));
         }
         let is_revoked = || self.in_force.load().revoked.contains(&identity.serial);
-        let entered = self.sessions.enter(&identity, is_cut.clone(), is_revoked);
-        let Some(registration) = entered else {
-            return Err(io::Error::other(format!("certificate {} of {} is revoked", identity.serial, identity.bearer)));
+        let registration = match self.sessions.enter(&identity, is_cut.clone(), is_revoked) {
+            Ok(registration) => registration,
+            Err(Unwelcome::Revoked) => {
+                let why = format!("certificate {} of {} is revoked", identity.serial, identity.bearer);
+                return Err(io::Error::other(why));
+            }
+            Err(Unwelcome::Crowd) => {
+                let why = format!("{} has {OF_ONE_BEARER_MAX} connections open already", identity.bearer);
+                return Err(io::Error::other(why));
+            }
         };
         Ok(PeerStream::new(tls, Peer { address, identity: Some(identity) }, is_cut, Some(registration)))
     }

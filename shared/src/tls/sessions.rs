@@ -1,4 +1,5 @@
-//! Which connections are open for which certificate, so that a revocation can cut them.
+//! Which connections are open for which certificate, so that a revocation can cut them, and how many nobody needs more
+//! of.
 
 use std::{
     collections::BTreeMap,
@@ -7,9 +8,18 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
+use super::places::Origin;
 use crate::identity::{Bearer, PeerIdentity};
 
-/// All open connections whose other end has shown a certificate.
+/// Connections of one bearer: an agent has three, a person's scripts a few dozen.
+pub(super) const OF_ONE_BEARER_MAX: usize = 256;
+/// Visitors, who have shown no certificate and are there for one call. More of them cost the descriptors that agents
+/// need; the one that has been there longest gives way.
+const VISITORS_MAX: usize = 256;
+/// Visitors from one address: half, so that no address shows the others out.
+const VISITORS_OF_ONE_ADDRESS_MAX: usize = VISITORS_MAX / 2;
+
+/// All open connections.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     open: Mutex<Open>,
@@ -18,7 +28,27 @@ pub(super) struct Sessions {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
+    /// Those whose other end has shown a certificate.
     sessions: BTreeMap<u64, Session>,
+    /// How many each bearer has.
+    of_bearer: BTreeMap<Bearer, usize>,
+    /// Those whose other end has not, in the order in which they came.
+    visitors: BTreeMap<u64, Visitor>,
+}
+
+#[derive(Debug)]
+struct Visitor {
+    from: Origin,
+    cut: CancellationToken,
+}
+
+/// Why a connection is not entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unwelcome {
+    /// Its certificate was revoked.
+    Revoked,
+    /// Its bearer has enough of them.
+    Crowd,
 }
 
 #[derive(Debug)]
@@ -43,15 +73,42 @@ impl Sessions {
         peer: &PeerIdentity,
         cut: CancellationToken,
         refused: impl FnOnce() -> bool,
-    ) -> Option<Registration> {
+    ) -> Result<Registration, Unwelcome> {
         let mut open = self.lock();
         if refused() {
-            return None;
+            return Err(Unwelcome::Revoked);
         }
+        let of_bearer = open.of_bearer.entry(peer.bearer.clone()).or_default();
+        if *of_bearer >= OF_ONE_BEARER_MAX {
+            return Err(Unwelcome::Crowd);
+        }
+        *of_bearer += 1;
         let number = open.next;
         open.next += 1;
         open.sessions.insert(number, Session { serial: peer.serial.clone(), bearer: peer.bearer.clone(), cut });
-        Some(Registration { sessions: Arc::clone(self), number })
+        Ok(Registration { sessions: Arc::clone(self), number })
+    }
+
+    /// Enters a connection without a certificate. When there are too many, the oldest of its address, or of all, is cut.
+    pub(super) fn visit(self: &Arc<Self>, from: Origin, cut: CancellationToken) -> Registration {
+        let mut open = self.lock();
+        let same = open.visitors.values().filter(|v| v.from == from).count();
+        let oldest = if same >= VISITORS_OF_ONE_ADDRESS_MAX {
+            open.visitors.iter().find(|(_, v)| v.from == from).map(|(number, _)| *number)
+        } else if open.visitors.len() >= VISITORS_MAX {
+            open.visitors.keys().next().copied()
+        } else {
+            None
+        };
+        let gone = oldest.and_then(|number| open.visitors.remove(&number));
+        let number = open.next;
+        open.next += 1;
+        open.visitors.insert(number, Visitor { from, cut });
+        drop(open);
+        if let Some(gone) = gone {
+            gone.cut.cancel();
+        }
+        Registration { sessions: Arc::clone(self), number }
     }
 
     /// Cuts all connections that `which` names; returns how many.
@@ -88,7 +145,16 @@ impl Sessions {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.sessions.lock().sessions.remove(&self.number);
+        let mut open = self.sessions.lock();
+        if let Some(session) = open.sessions.remove(&self.number)
+            && let Some(of_bearer) = open.of_bearer.get_mut(&session.bearer)
+        {
+            *of_bearer = of_bearer.saturating_sub(1);
+            if *of_bearer == 0 {
+                open.of_bearer.remove(&session.bearer);
+            }
+        }
+        open.visitors.remove(&self.number);
     }
 }
 
@@ -130,9 +196,35 @@ mod tests {
     fn a_closed_connection_is_forgotten_and_a_refused_one_never_entered() {
         let sessions = Arc::new(Sessions::default());
         let entered = sessions.enter(&peer(1, "a"), CancellationToken::new(), || false);
-        assert!(sessions.enter(&peer(1, "a"), CancellationToken::new(), || true).is_none());
+        let refused = sessions.enter(&peer(1, "a"), CancellationToken::new(), || true);
+        assert_eq!(refused.err(), Some(Unwelcome::Revoked));
         assert_eq!(sessions.len(), 1);
         drop(entered);
         assert_eq!((sessions.len(), sessions.cut_serial("a")), (0, 0));
+    }
+
+    #[test]
+    fn a_bearer_has_only_so_many_connections_and_others_their_own() {
+        let sessions = Arc::new(Sessions::default());
+        let enter = |node| sessions.enter(&peer(node, "a"), CancellationToken::new(), || false);
+        let mut open: Vec<_> = (0..OF_ONE_BEARER_MAX).map(|_| enter(1).expect("entered")).collect();
+        assert_eq!(enter(1).err(), Some(Unwelcome::Crowd));
+        enter(2).expect("another bearer");
+        open.pop();
+        enter(1).expect("one has gone");
+    }
+
+    #[test]
+    fn of_too_many_visitors_the_oldest_gives_way_and_nobody_shows_others_out() {
+        let sessions = Arc::new(Sessions::default());
+        let visit = |from: &str| {
+            let cut = CancellationToken::new();
+            (cut.clone(), sessions.visit(Origin::of(from), cut))
+        };
+        let guest = visit("10.0.0.2:1");
+        let crowd: Vec<_> = (0..VISITORS_MAX).map(|_| visit("10.0.0.1:1")).collect();
+        let shown_out = crowd.iter().take_while(|(cut, _)| cut.is_cancelled()).count();
+        assert_eq!(shown_out, VISITORS_MAX - VISITORS_OF_ONE_ADDRESS_MAX, "its own oldest");
+        assert!(!guest.0.is_cancelled(), "of another address");
     }
 }

@@ -1,13 +1,17 @@
-//! Which client certificates pass the handshake.
+//! Which certificates pass the handshake, beside what webpki takes.
+//!
+//! Only the end of a certificate counts. One whose beginning lies ahead was signed by our CA all the same, which dates
+//! none into the future: it is our clock that is behind, after it was set or because the machine lost it, and that must
+//! lock nobody out.
 
 use std::{sync::Arc, time::Duration};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// How long after its end a certificate still serves to ask for a new one: a long outage of the coordinators locks
@@ -38,6 +42,10 @@ impl ClientCertVerifier for RenewableVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let refused = match self.webpki.verify_client_cert(end_entity, intermediates, now) {
             Ok(verified) => return Ok(verified),
+            Err(e) if is_early(&e) => {
+                let begin = beginning_of(end_entity).ok_or(e)?;
+                return self.webpki.verify_client_cert(end_entity, intermediates, begin);
+            }
             Err(e) => e,
         };
         let is_expired = matches!(
@@ -91,6 +99,61 @@ impl ClientCertVerifier for RenewableVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.webpki.supported_verify_schemes()
     }
+}
+
+/// What webpki takes of a coordinator, and also what is not valid yet by our clock.
+#[derive(Debug)]
+pub(super) struct EarlyVerifier(pub(super) Arc<dyn ServerCertVerifier>);
+
+impl ServerCertVerifier for EarlyVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(e) if is_early(&e) => {
+                let begin = beginning_of(end_entity).ok_or(e)?;
+                self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, begin)
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+fn is_early(e: &Error) -> bool {
+    matches!(e, Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }))
+}
+
+fn beginning_of(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let seconds = u64::try_from(certificate.validity().not_before.timestamp()).ok()?;
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
 }
 
 fn end_of(certificate: &CertificateDer<'_>) -> Option<UnixTime> {

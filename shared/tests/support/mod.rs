@@ -63,6 +63,10 @@ impl TestClock {
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_millis()).expect("a short time"), Ordering::Relaxed);
     }
+
+    pub fn advance_back(&self, by: Duration) {
+        self.0.fetch_sub(i64::try_from(by.as_millis()).expect("a short time"), Ordering::Relaxed);
+    }
 }
 
 impl Clock for TestClock {
@@ -189,11 +193,12 @@ impl Session {
 /// A network in memory: what is dialled here is accepted there.
 pub struct Wire(mpsc::Sender<BoxedIo>);
 
-pub struct WireEnd(mpsc::Receiver<BoxedIo>);
+/// Every connection comes from an address of its own.
+pub struct WireEnd(mpsc::Receiver<BoxedIo>, u64);
 
 pub fn wire() -> (Arc<Wire>, WireEnd) {
     let (sender, receiver) = mpsc::channel(1_024);
-    (Arc::new(Wire(sender)), WireEnd(receiver))
+    (Arc::new(Wire(sender)), WireEnd(receiver, 0))
 }
 
 impl Dial for Wire {
@@ -210,7 +215,10 @@ impl Accept for WireEnd {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxedIo, String)>> {
         Box::pin(async {
             match self.0.recv().await {
-                Some(io) => Ok((io, "wire:1".to_owned())),
+                Some(io) => {
+                    self.1 += 1;
+                    Ok((io, format!("wire{}:1", self.1)))
+                }
                 None => std::future::pending().await,
             }
         })

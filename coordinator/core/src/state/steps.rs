@@ -5,7 +5,7 @@ use holdfast_types::{AppName, HostName, OperationId, refusal::Reason};
 use super::{Answer, Context, Key, State, refuse};
 use crate::{
     change, engine, plan,
-    records::{Action, OperationState, Step, StepState},
+    records::{Action, CommandResult, OperationState, Step, StepState},
 };
 
 impl State {
@@ -44,28 +44,35 @@ impl State {
         Ok(index)
     }
 
+    /// Whether an operation waits for this result, or would show it to people: of a command that was sent to this host,
+    /// by an attempt that has begun. One of an older attempt is kept for people to read, and counts for nothing.
+    #[must_use]
+    pub fn awaits(&self, operation: OperationId, step: u32, result: &CommandResult) -> bool {
+        let asked = self.operations.get(&operation).filter(|op| !op.at().ended()).is_some_and(|op| {
+            let app = op.app.parse::<AppName>().ok().and_then(|name| self.apps.get(&name));
+            let part = app.and_then(|app| plan::hosts_of(op, app, step as usize).into_iter().nth(result.part as usize));
+            let trusted = |host: &HostName| self.hosts.get(host).is_some_and(|h| h.quarantine.is_empty());
+            part.is_some_and(|host| host.as_str() == result.host && trusted(&host))
+        });
+        let Some(step) = self.operations.get(&operation).and_then(|o| o.steps.get(step as usize)) else { return false };
+        let known = step.results.iter().any(|r| r.part == result.part && r.attempt == result.attempt);
+        asked && !known && (1..=step.attempt).contains(&result.attempt)
+    }
+
     /// Taken and ignored, because its agent must not wait for ever, is a result that nobody waits for: of an operation
     /// that has ended, a command that was never sent to this host, an attempt that is still to come, or a host that is
-    /// quarantined. One of an older attempt is kept for people to read, and counts for nothing.
+    /// quarantined.
     pub(super) fn command_ended(&mut self, cx: &mut Context<'_>, c: &change::CommandEnded) -> Answer {
         let Some(result) = &c.result else {
             return Err(refuse(Reason::BadRequest, "a command's end without its result"));
         };
         let id = OperationId(c.operation);
-        let asked = self.operations.get(&id).filter(|op| !op.at().ended()).is_some_and(|op| {
-            let app = op.app.parse::<AppName>().ok().and_then(|name| self.apps.get(&name));
-            let part =
-                app.and_then(|app| plan::hosts_of(op, app, c.step as usize).into_iter().nth(result.part as usize));
-            let trusted = |host: &HostName| self.hosts.get(host).is_some_and(|h| h.quarantine.is_empty());
-            part.is_some_and(|host| host.as_str() == result.host && trusted(&host))
-        });
+        if !self.awaits(id, c.step, result) {
+            return Ok(0);
+        }
         let Some(step) = self.operations.get_mut(&id).and_then(|o| o.steps.get_mut(c.step as usize)) else {
             return Ok(0);
         };
-        let known = step.results.iter().any(|r| r.part == result.part && r.attempt == result.attempt);
-        if !asked || known || result.attempt == 0 || result.attempt > step.attempt {
-            return Ok(0);
-        }
         step.results.push(result.clone());
         cx.touch(Key::Operation(id));
         Ok(1)

@@ -43,6 +43,7 @@ async fn a_quarantined_host_is_told_which_of_its_apps_are_active_elsewhere_and_n
         clock: api.clock.clone(),
         tasks: api.tasks.clone(),
         cancel: api.cancel.clone(),
+        refusals: api.hot.refusals().clone(),
     };
     let told = |host: &str, region: &str| {
         let caller = AgentCaller {
