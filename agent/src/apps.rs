@@ -59,9 +59,9 @@ impl App {
         writers_on(&self.spec, host)
     }
 
-    /// What matters for a lease on this host.
+    /// What matters for a lease on this host, whose root lets its writers be run or not.
     #[must_use]
-    pub fn wish(&self, me: &Me) -> Wish {
+    pub fn wish(&self, me: &Me, allowed: bool) -> Wish {
         Wish {
             generation: self.generation,
             here: self.active == me.region && self.writers_on(&me.host).next().is_some(),
@@ -73,6 +73,7 @@ impl App {
                 FencedBy::Agent => true,
                 FencedBy::None => false,
             },
+            allowed,
         }
     }
 }

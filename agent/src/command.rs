@@ -31,11 +31,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Me, Parts,
+    allowed::{Allowed, Memory},
     config::{Config, Identity, check_address},
     connect::TlsConnect,
     control::{self, Question},
     exec::script::keeper,
-    executors::{Executors, RealExecutors},
+    executors::{Allowing, Executors, RealExecutors},
     join,
     renew::Renewal,
     store,
@@ -179,6 +180,18 @@ async fn ask(config: &Config, question: Question) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(7))
 }
 
+/// What may be touched here. Known durably before anything is done because of it.
+async fn allowed(config: &Config, db: &Db, me: &Me) -> anyhow::Result<Allowed> {
+    let memory = Memory::in_folder(config.state_dir())?;
+    let mut declared = config.writers().clone();
+    if memory.is_new() {
+        // Before there was a list: whatever holds a lease here must stay one that can be stopped.
+        declared.extend(store::held_writers(db, me).await.context("cannot read what the agent knows")?);
+    }
+    let remembered = memory.add(&declared).context("cannot keep what may be touched on this host")?;
+    Ok(Allowed::new(config.file(), config.writers().clone(), remembered))
+}
+
 async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
     logging::init()?;
     let identity = Identity::load(config.state_dir())?;
@@ -195,6 +208,7 @@ async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
     let database = config.state_dir().join("agent.db");
     let db = Db::open(&database, store::MIGRATIONS).context("cannot open the agent's database")?;
     files::make_private_folder(config.run_dir())?;
+    let allowed = Arc::new(allowed(&config, &db, &me).await?);
     let systemd_credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let (ready, mut is_ready) = watch::channel(false);
     let coordinators = config.coordinators().map_or_else(|| identity.coordinators.clone(), <[String]>::to_vec);
@@ -204,11 +218,16 @@ async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
         connect: Arc::new(TlsConnect { tls: Arc::clone(&tls), dial: Arc::new(TcpDial) }),
         clock,
         db,
-        executors: wrap(Arc::new(
-            RealExecutors::new(config.docker_socket(), config.credentials(systemd_credentials))
-                .scripts_in(config.scripts_dir())
-                .containers_noted_in(config.run_dir().join("containers")),
-        )),
+        executors: wrap(Arc::new(Allowing::new(
+            Arc::new(
+                RealExecutors::new(config.docker_socket(), config.credentials(systemd_credentials))
+                    .scripts_in(config.scripts_dir())
+                    .containers_noted_in(config.run_dir().join("containers")),
+            ),
+            Arc::clone(&allowed),
+        ))),
+        allowed,
+        troubles: watch::channel(Vec::new()).1,
         run_dir: config.run_dir().to_owned(),
         seed: rand::random(),
         instance: uuid::Uuid::new_v4().to_string(),

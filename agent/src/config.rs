@@ -1,15 +1,20 @@
 //! What the agent is told by files: `agent.toml` from people, `identity.toml` from joining.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
 };
 
+use holdfast_agent_core::declared::{Declared, RawDeclared};
 use holdfast_shared::files::{self, FileError};
 use holdfast_types::{ClusterId, HostName, RegionName, WallTime};
 use serde::{Deserialize, Serialize};
 
+mod trusted;
+
 use crate::exec::script::SCRIPTS_DEFAULT;
+use trusted::TrustError;
 
 /// Where the configuration is looked for.
 pub const CONFIG_DEFAULT: &str = "/etc/holdfast/agent.toml";
@@ -32,6 +37,7 @@ struct RawConfig {
     scripts_dir: Option<PathBuf>,
     docker_socket: Option<PathBuf>,
     coordinators: Option<toml::Spanned<Vec<toml::Spanned<String>>>>,
+    writers: Option<Vec<toml::Spanned<RawDeclared>>>,
 }
 
 /// The configuration, checked.
@@ -43,6 +49,8 @@ pub struct Config {
     scripts_dir: PathBuf,
     docker_socket: Option<PathBuf>,
     coordinators: Option<Vec<String>>,
+    writers: BTreeSet<Declared>,
+    file: PathBuf,
 }
 
 /// Everything that is wrong with a configuration.
@@ -64,9 +72,9 @@ impl Config {
     /// All [`Problems`] at once.
     pub fn load(path: Option<&Path>) -> Result<Self, Problems> {
         let file = path.unwrap_or(Path::new(CONFIG_DEFAULT));
-        match files::read_text(file, BYTES_MAX) {
+        match trusted::read(file, BYTES_MAX) {
             Ok(text) => Self::parse(file, &text),
-            Err(e) if path.is_none() && e.is_missing() => Self::parse(file, ""),
+            Err(TrustError::File(e)) if path.is_none() && e.is_missing() => Self::parse(file, ""),
             Err(e) => Err(Problems(vec![holdfast_shared::error::Chain(&e).to_string()])),
         }
     }
@@ -112,10 +120,23 @@ impl Config {
             }
             addresses
         });
+        let mut writers = BTreeSet::new();
+        for raw in raw.writers.into_iter().flatten() {
+            let at = raw.span().start;
+            match Declared::check(raw.get_ref()) {
+                Ok(declared) => {
+                    if let Some(twice) = writers.replace(declared) {
+                        problems.push(named(at, format!("{twice} is declared twice; remove one")));
+                    }
+                }
+                Err(wrong) => problems.extend(wrong.into_iter().map(|what| named(at, what))),
+            }
+        }
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        Ok(Self { state_dir, run_dir, credentials: vec![credentials], scripts_dir, docker_socket, coordinators })
+        let (file, credentials) = (file.to_owned(), vec![credentials]);
+        Ok(Self { state_dir, run_dir, credentials, scripts_dir, docker_socket, coordinators, writers, file })
     }
 
     /// The same with another state directory.
@@ -161,6 +182,18 @@ impl Config {
     #[must_use]
     pub fn coordinators(&self) -> Option<&[String]> {
         self.coordinators.as_deref()
+    }
+
+    /// The writers that this host's root lets Holdfast touch.
+    #[must_use]
+    pub fn writers(&self) -> &BTreeSet<Declared> {
+        &self.writers
+    }
+
+    /// The file that all this was read from.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Where key and certificates lie.
@@ -314,6 +347,29 @@ mod tests {
         assert!(lines[1].starts_with("agent.toml:3: run_dir is there;"), "{problems}");
         assert!(lines[2].starts_with("agent.toml:5: \"c1\" is no address"), "{problems}");
         assert!(lines[3].starts_with("agent.toml:7: \"c3:x\" is no address"), "{problems}");
+    }
+
+    #[test]
+    fn declared_writers_are_checked_all_at_once_with_their_lines() {
+        let good = "[[writers]]\nunit = \"postgresql@15-main.service\"\ndata_dir = \"/var/lib/postgresql/15/main\"\n\n\
+                    [[writers]]\ncontainer = \"pg\"\ndata_dir = \"/data\"\n\n\
+                    [[writers]]\npg_ctl = { bin = \"/usr/lib/postgresql/15/bin\", user = \"postgres\" }\n\
+                    data_dir = \"/srv/pg\"\n";
+        let config = Config::parse(Path::new("agent.toml"), good).expect("fine");
+        assert_eq!(config.writers().len(), 3);
+        // What would be printed for each is what was read.
+        let lines: Vec<_> = config.writers().iter().flat_map(Declared::lines).collect();
+        let again = Config::parse(Path::new("agent.toml"), &lines.join("\n")).expect("fine");
+        assert_eq!(again.writers(), config.writers());
+
+        let bad =
+            format!("{good}[[writers]]\ncontainer = \"pg\"\ndata_dir = \"/data\"\n[[writers]]\ndata_dir = \"x\"\n");
+        let problems = Config::parse(Path::new("agent.toml"), &bad).expect_err("refused").to_string();
+        let lines: Vec<_> = problems.lines().collect();
+        assert_eq!(lines.len(), 3, "{problems}");
+        assert_eq!(lines[0], "agent.toml:12: container pg, data in /data is declared twice; remove one");
+        assert!(lines[1].starts_with("agent.toml:15: data_dir is x, which is not absolute"), "{problems}");
+        assert!(lines[2].starts_with("agent.toml:15: it does not say what starts"), "{problems}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
     io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -25,6 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    allowed::Allowed,
     apps::{Known, Me},
     leases,
     session::Standing,
@@ -82,6 +84,10 @@ pub struct Control {
     pub sessions: BTreeMap<String, watch::Receiver<Standing>>,
     /// Who we are.
     pub me: Me,
+    /// What may be touched here.
+    pub allowed: Arc<Allowed>,
+    /// What ails this host.
+    pub troubles: watch::Receiver<Vec<String>>,
 }
 
 /// Where the socket is.
@@ -108,7 +114,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 impl Control {
     /// Answers until cancelled.
     pub async fn run(self, listener: UnixListener, cancel: CancellationToken) {
-        let this = std::sync::Arc::new(self);
+        let this = Arc::new(self);
         let mut asking = JoinSet::new();
         loop {
             tokio::select! {
@@ -117,7 +123,7 @@ impl Control {
                 Some(_) = asking.join_next() => {}
                 accepted = listener.accept(), if asking.len() < ASKING_MAX => match accepted {
                     Ok((stream, _)) => {
-                        let this = std::sync::Arc::clone(&this);
+                        let this = Arc::clone(&this);
                         asking.spawn(async move {
                             // A questioner that went away hears nothing.
                             drop(timeout(ASK_WITHIN, this.serve(stream)).await);
@@ -205,6 +211,10 @@ impl Control {
             let held = if app.held { ", held" } else { "" };
             lines.push(format!("app {}: generation {} in {}{held}; {lease}", app.name, app.generation, app.active));
         }
+        let apps = Arc::clone(&self.apps.borrow().apps);
+        let facts = self.allowed.facts(&apps, &self.me, &self.troubles.borrow());
+        lines.extend(facts.allows.iter().map(|writer| format!("may run: {writer}")));
+        lines.extend(facts.problems.iter().map(|problem| format!("PROBLEM: {problem}")));
         lines
     }
 }

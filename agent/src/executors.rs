@@ -9,8 +9,10 @@ use async_trait::async_trait;
 use holdfast_agent_core::duties::Probe;
 use holdfast_types::{Lsn, spec::Writer};
 
+mod allowing;
 mod real;
 
+pub use allowing::Allowing;
 pub use real::RealExecutors;
 
 /// Why something could not be done: what, where, why, on one line.

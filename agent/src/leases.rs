@@ -44,6 +44,7 @@ use handle::Order;
 use work::{Done, Start, fence, watch_writers};
 
 use crate::{
+    allowed::Allowed,
     apps::{App, Known, Me},
     executors::Executors,
     locks::AppLocks,
@@ -78,6 +79,8 @@ pub struct Parts {
     pub locks: AppLocks,
     /// The apps.
     pub apps: watch::Receiver<Known>,
+    /// What may be run here.
+    pub allowed: Arc<Allowed>,
     /// Numbers of requests start after this one.
     pub number: u64,
     /// Which run of the agent this is; told with every request.
@@ -223,7 +226,7 @@ impl Leases {
                 }
                 continue;
             }
-            let wish = app.wish(&self.parts.me);
+            let wish = app.wish(&self.parts.me, self.parts.allowed.allows(app, &self.parts.me));
             if let Some(slot) = self.slots.get_mut(name) {
                 slot.app = Arc::clone(app);
             }
@@ -242,7 +245,8 @@ impl Leases {
 
     fn take_over(&mut self, name: &AppName, app: &Arc<App>, mut kept: Kept) {
         // Only what this host was told before it ended counts as known; for a new app nothing is kept.
-        kept.wish = Some(app.wish(&self.parts.me));
+        let allowed = self.parts.allowed.allows(app, &self.parts.me);
+        kept.wish = Some(app.wish(&self.parts.me, allowed));
         let record = self.parts.notes.read(name, &self.parts.clock.boot_id());
         let (number, now) = (self.parts.number, self.now());
         let (holder, effects) = Holder::start(kept, record, self.parts.booted, number, now);
@@ -250,6 +254,11 @@ impl Leases {
             tracing::error!(app = %name, "fencing is released on this host; \"holdfast-agent resume {name}\" takes it up again");
         }
         tracing::info!(app = %name, state = ?holder.state(now), generation = %holder.generation(), fenced = %holder.fenced_durably(), "lease taken up");
+        if !allowed {
+            for problem in self.parts.allowed.problems_of(app, &self.parts.me) {
+                tracing::error!(app = %name, "{problem}");
+            }
+        }
         let slot = Slot {
             holder,
             app: Arc::clone(app),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`run()`] | everything, put together |
 //! | [`session`] | the stream with each coordinator |
+//! | [`allowed`] | what this host lets Holdfast touch |
 //! | [`apps`] | the committed state, as far as it concerns this host |
 //! | [`leases`] | asking for leases, fencing, starting |
 //! | [`commands`] | commands, their journal and their results |
@@ -17,6 +18,7 @@
 //! | [`command`] | the command line, and the real parts |
 //! | [`wire`] | messages to values, and back |
 
+pub mod allowed;
 pub mod apps;
 pub mod backoff;
 pub mod checks;

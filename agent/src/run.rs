@@ -24,6 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    allowed::Allowed,
     apps::{Desk, Me},
     commands::{self, Commands},
     connect::Connect,
@@ -52,6 +53,10 @@ pub struct Parts {
     pub db: Db,
     /// What does things on this host.
     pub executors: Arc<dyn Executors>,
+    /// What may be touched here.
+    pub allowed: Arc<Allowed>,
+    /// What ails this host whatever its apps are, a line each.
+    pub troubles: watch::Receiver<Vec<String>>,
     /// `/run/holdfast`: gone at a reboot on purpose.
     pub run_dir: PathBuf,
     /// For jitter.
@@ -117,6 +122,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
         executors: Arc::clone(&parts.executors),
         locks: locks.clone(),
         apps: desk.watch(),
+        allowed: Arc::clone(&parts.allowed),
         number: life.starts << 32,
         instance: parts.instance.clone(),
         booted: life.booted,
@@ -171,6 +177,8 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
         commands: command_handle,
         scheduler: scheduler_handle,
         executors: Arc::clone(&parts.executors),
+        allowed: Arc::clone(&parts.allowed),
+        troubles: parts.troubles.clone(),
         leases: lease_handle.clone(),
         proxies: proxy_handle.report(),
         seen,
@@ -220,6 +228,8 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
             apps: desk.watch(),
             sessions,
             me: parts.me.clone(),
+            allowed: Arc::clone(&parts.allowed),
+            troubles: parts.troubles.clone(),
         };
         let path = control::socket_path(&parts.run_dir);
         let listener = control::listen(&path).map_err(|source| AgentError::Control { path, source })?;

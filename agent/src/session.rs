@@ -33,7 +33,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use crate::{
-    apps::{Desk, Me},
+    allowed::Allowed,
+    apps::{Desk, Known, Me},
     backoff::Backoff,
     commands,
     connect::Connect,
@@ -85,6 +86,10 @@ pub struct Shared {
     pub scheduler: scheduler::Handle,
     /// Looks.
     pub executors: Arc<dyn Executors>,
+    /// What may be touched here.
+    pub allowed: Arc<Allowed>,
+    /// What ails this host.
+    pub troubles: watch::Receiver<Vec<String>>,
     /// What is believed of leases.
     pub leases: LeaseHandle,
     /// What the proxies do.
@@ -209,7 +214,7 @@ impl Session {
         }
         self.standing.send_replace(Standing { up: true, leads: welcome.leads, problem: String::new() });
         self.backoff.worked();
-        Talk { shared: &self.shared, up, sent: BTreeSet::new(), beats: 0 }
+        Talk { shared: &self.shared, up, sent: BTreeSet::new(), beats: 0, facts: None }
             .run(&mut from, &welcome, seen, progress)
             .await
     }
@@ -237,6 +242,8 @@ struct Talk<'a> {
     /// Outbox numbers that this session has told since the last time everything was told again.
     sent: BTreeSet<u64>,
     beats: u64,
+    /// What this session was told last of what the host allows.
+    facts: Option<v1::HostFacts>,
 }
 
 impl Talk<'_> {
@@ -253,6 +260,8 @@ impl Talk<'_> {
         let mut outbox = self.shared.store.outbox_changes();
         let mut proxies = self.shared.proxies.clone();
         let mut views = self.shared.leases.views();
+        let (mut apps, mut troubles) = (self.shared.desk.watch(), self.shared.troubles.clone());
+        self.tell_facts(&apps, &troubles).await?;
         let mut looks: JoinSet<v1::LookReply> = JoinSet::new();
         loop {
             // Nothing is lost by the branches that lose: `message()` keeps a half-read message in the stream, the
@@ -271,6 +280,12 @@ impl Talk<'_> {
                         self.heartbeat(&views, &proxies).await?;
                     }
                 }
+                changed = apps.changed() => {
+                    if changed.is_ok() {
+                        self.tell_facts(&apps, &troubles).await?;
+                    }
+                }
+                Ok(()) = troubles.changed() => self.tell_facts(&apps, &troubles).await?,
                 changed = proxies.changed() => {
                     if changed.is_ok() {
                         self.report_proxies(&proxies).await?;
@@ -326,7 +341,8 @@ impl Talk<'_> {
                 }
             }
             v1::to_agent::Body::Look(request) => {
-                looks.spawn(look(Arc::clone(&self.shared.executors), self.shared.me.clone(), request));
+                let (executors, allowed) = (Arc::clone(&self.shared.executors), Arc::clone(&self.shared.allowed));
+                looks.spawn(look(executors, allowed, self.shared.me.clone(), request));
             }
             v1::to_agent::Body::Pace(pace) => self.shared.scheduler.pace(pace).await,
         }
@@ -346,6 +362,20 @@ impl Talk<'_> {
         let beat = v1::Heartbeat { number: self.beats, leases };
         self.up.send(v1::from_agent::Body::Heartbeat(beat)).await?;
         self.report_proxies(proxies).await
+    }
+
+    async fn tell_facts(
+        &mut self,
+        apps: &watch::Receiver<Known>,
+        troubles: &watch::Receiver<Vec<String>>,
+    ) -> Result<(), Status> {
+        let (apps, troubles) = (Arc::clone(&apps.borrow().apps), troubles.borrow().clone());
+        let facts = self.shared.allowed.facts(&apps, &self.shared.me, &troubles);
+        if self.facts.as_ref() == Some(&facts) {
+            return Ok(());
+        }
+        self.facts = Some(facts.clone());
+        self.up.send(v1::from_agent::Body::Facts(facts)).await
     }
 
     async fn report_proxies(&self, proxies: &watch::Receiver<Report>) -> Result<(), Status> {
@@ -387,8 +417,8 @@ fn lease_view(app: String, view: &crate::leases::View) -> v1::LeaseView {
 }
 
 /// Looks at the writers of a spec on this host, without changing anything.
-async fn look(executors: Arc<dyn Executors>, me: Me, request: v1::LookRequest) -> v1::LookReply {
-    let mut reply = v1::LookReply { number: request.number, writers: Vec::new(), problems: Vec::new() };
+async fn look(executors: Arc<dyn Executors>, allowed: Arc<Allowed>, me: Me, request: v1::LookRequest) -> v1::LookReply {
+    let mut reply = v1::LookReply { number: request.number, ..v1::LookReply::default() };
     let spec = match spec::parse(&format!("{}.yaml", request.app), &request.spec_yaml) {
         Ok(spec) => spec.placed_in(&me.region),
         Err(e) => {
@@ -403,7 +433,12 @@ async fn look(executors: Arc<dyn Executors>, me: Me, request: v1::LookRequest) -
         }
         None => reply.problems.push(format!("the spec does not name {}", me.host)),
     }
+    reply.undeclared = allowed.undeclared(&spec, &me.host);
     for writer in holdfast_agent_core::duties::writers_on(&spec, &me.host) {
+        if let Err(e) = allowed.may_run(writer) {
+            reply.writers.push(v1::WriterFinding { writer: writer.name.to_string(), database: None, text: e.0 });
+            continue;
+        }
         match executors.look(writer, LOOK_WITHIN).await {
             Ok(seen) => reply.writers.push(v1::WriterFinding {
                 writer: writer.name.to_string(),

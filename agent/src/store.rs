@@ -1,9 +1,10 @@
 //! What the agent keeps: the apps it was told of, what it knows durably of their leases, the journal of commands and
 //! the outbox. A file of one process; every call that returns has been fsynced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_agent_core::{
+    declared::Declared,
     journal::Progress,
     lease::{Fact, Kept},
 };
@@ -14,6 +15,8 @@ use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use rusqlite_migration::M;
 use tokio::sync::watch;
+
+use crate::apps::Me;
 
 /// The tables. Appended to, never changed.
 pub const MIGRATIONS: &[M<'static>] = &[M::up(
@@ -437,6 +440,23 @@ impl Store {
             })
             .await
     }
+}
+
+/// Writers on this host of apps that ever held a lease here.
+///
+/// # Errors
+/// When the database fails.
+pub async fn held_writers(db: &Db, me: &Me) -> Result<BTreeSet<Declared>, StoreError> {
+    let bodies: Vec<Vec<u8>> = db
+        .call(|connection| {
+            let sql = "SELECT body FROM desired JOIN leases USING (app) WHERE held > 0 ORDER BY app";
+            let mut rows = connection.prepare(sql)?;
+            rows.query_map([], |row| row.get(0))?.collect()
+        })
+        .await?;
+    let apps = bodies.iter().filter_map(|body| v1::DesiredApp::decode(body.as_slice()).ok());
+    let apps = apps.filter_map(|desired| crate::wire::app(&desired, &me.region).ok());
+    Ok(apps.flat_map(|app| app.writers_on(&me.host).map(Declared::of).collect::<Vec<_>>()).collect())
 }
 
 fn highest(connection: &Connection, app: &AppName) -> rusqlite::Result<Token> {

@@ -206,3 +206,42 @@ async fn an_older_state_is_refused_and_a_look_changes_nothing() {
     assert!(host.state().did.is_empty());
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn a_host_runs_no_writer_that_its_root_has_not_declared_and_says_so() {
+    let coordinator = Coordinator::start().await;
+    coordinator.policy(Policy::Lease(1));
+    coordinator.desire(1, "us-east", 10, |_| {});
+    let host = Host::primary();
+    let mut agent = Agent::prepared("us-east", &host, &coordinator);
+    agent.allowed = holdfast_agent::allowed::Allowed::default();
+    agent.go();
+    let facts = eventually("what it allows", || {
+        let facts = |body| if let v1::from_agent::Body::Facts(facts) = body { Some(facts) } else { None };
+        coordinator.heard().into_iter().rev().find_map(facts).filter(|facts| !facts.problems.is_empty())
+    })
+    .await;
+    assert!(facts.allows.is_empty() && facts.problems[0].contains("gets no lease here"), "{facts:?}");
+    coordinator.say(v1::to_agent::Body::Look(v1::LookRequest {
+        number: 4,
+        app: "shop".to_owned(),
+        spec_yaml: doubles::SHOP.to_owned(),
+    }));
+    let reply = eventually("a look", || {
+        let look = |body| if let v1::from_agent::Body::Look(reply) = body { Some(reply) } else { None };
+        coordinator.heard().into_iter().find_map(look)
+    })
+    .await;
+    assert_eq!((reply.undeclared.len(), reply.undeclared[0].add[0].as_str()), (1, "[[writers]]"), "{reply:?}");
+    assert!(reply.writers.iter().all(|writer| writer.database.is_none()), "it was not looked at: {reply:?}");
+    assert!(coordinator.requests().is_empty(), "no lease was asked for");
+    assert!(host.state().did.is_empty());
+    // Declared, from the next start on: it asks at once.
+    agent.stop().await;
+    agent.allowed = holdfast_agent::allowed::Allowed::all_of(
+        &holdfast_types::spec::parse("shop.yaml", doubles::SHOP).expect("a spec"),
+    );
+    agent.go();
+    coordinator.lease_is(v1::LeaseState::Ended).await;
+    agent.stop().await;
+}

@@ -166,6 +166,8 @@ async fn a_host_joins_once_and_renews_its_certificate_without_dropping_its_sessi
         connect: Arc::new(TlsConnect { tls: Arc::clone(&tls), dial: Arc::new(TcpDial) }),
         db: Db::open(&config.state_dir().join("agent.db"), store::MIGRATIONS).expect("a database"),
         executors: Host::primary(),
+        allowed: Arc::default(),
+        troubles: watch::channel(Vec::new()).1,
         run_dir: config.run_dir().to_owned(),
         seed: 1,
         instance: "one".to_owned(),

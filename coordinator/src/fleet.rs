@@ -63,6 +63,7 @@ struct Inner {
     heard: BTreeMap<HostName, BootInstant>,
     leases: BTreeMap<(AppName, HostName), LeaseSeen>,
     proxies: BTreeMap<HostName, Vec<v1::ProxyState>>,
+    facts: BTreeMap<HostName, v1::HostFacts>,
     versions: BTreeMap<HostName, String>,
     counts_end: BTreeMap<(AppName, HostName), u64>,
     newest_request: BTreeMap<(AppName, HostName), u64>,
@@ -256,6 +257,17 @@ impl Fleet {
     #[must_use]
     pub fn proxies(&self, host: &HostName) -> Vec<v1::ProxyState> {
         self.lock().proxies.get(host).cloned().unwrap_or_default()
+    }
+
+    /// Takes what a host allows and what ails it.
+    pub fn note_facts(&self, host: &HostName, facts: v1::HostFacts) {
+        self.lock().facts.insert(host.clone(), facts);
+    }
+
+    /// What a host said last of what it allows and what ails it.
+    #[must_use]
+    pub fn facts(&self, host: &HostName) -> v1::HostFacts {
+        self.lock().facts.get(host).cloned().unwrap_or_default()
     }
 
     /// A holder said in its request `number` whether it counts, durably, a lease with an end of this generation. What an

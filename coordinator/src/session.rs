@@ -324,6 +324,10 @@ impl Sessions {
                 report.proxies.retain(|proxy| self.is_own(caller, &proxy.app, "a proxy").is_some());
                 self.fleet.note_proxies(&caller.host, report.proxies);
             }
+            v1::from_agent::Body::Facts(mut facts) => {
+                check::facts(&mut facts).map_err(|why| bad(&why))?;
+                self.fleet.note_facts(&caller.host, facts);
+            }
             v1::from_agent::Body::Outbox(item) => {
                 let (number, result) = check::outbox(item).map_err(|why| bad(&why))?;
                 self.commit(caller, result).await?;

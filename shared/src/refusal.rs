@@ -53,6 +53,7 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::PastNoReturn
         | Reason::OperationEnded
         | Reason::LastAdmin
+        | Reason::NotAllowedThere
         | Reason::UnsafeChange => Code::FailedPrecondition,
     }
 }

@@ -33,7 +33,7 @@ struct Both {
 
 impl Both {
     fn new(label: &str, orders_mode: &str) -> Result<Self> {
-        let mut guarded = Guarded::without_app(label, Settings::default())?;
+        let mut guarded = Guarded::without_app(label, Settings { further: &[SECOND], ..Settings::default() })?;
         let fleet = &mut guarded.fleet;
         let east = PgNode::primary_of(&fleet.net, &fleet.east.db, "us-east", SECOND)?;
         let west = PgNode::standby(&fleet.net, &fleet.west.db, "us-west", &east, "holdfast_us_west")?;

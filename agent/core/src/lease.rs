@@ -16,6 +16,8 @@
 //! - a fenced generation stays fenced: the highest is kept durably, and told with every request only once it is;
 //! - a lease without end is durable before anybody could rely on its absence: `counts_end` is told only while no such
 //!   row can be on the disk, and a `sole` grant is not taken when a later request has already told `counts_end`;
+//! - no lease is asked for writers that this host's root does not allow, and none of them is started; a lease that was
+//!   held before is fenced like any other when it ends;
 //! - writers are started only under a live lease whose generation is durably known to have been held here. So a host
 //!   that lost its memory in `/run` knows what it must fence.
 //!
@@ -560,7 +562,7 @@ impl Holder {
     }
 
     fn wants(&self) -> bool {
-        self.wish.is_some_and(|wish| wish.here && !wish.held && wish.timings.is_some())
+        self.wish.is_some_and(|wish| wish.allowed && wish.here && !wish.held && wish.timings.is_some())
     }
 
     /// What is committed here continues what lies here when no generation is missing in between, or when all that are
@@ -625,7 +627,7 @@ impl Holder {
 
     fn start_writers(&mut self, now: BootInstant, effects: &mut Vec<Effect>) {
         let generation = self.right.generation();
-        let mine = self.stopped && generation <= self.home;
+        let mine = self.stopped && generation <= self.home && self.wish.is_none_or(|wish| wish.allowed);
         if mine && !self.starting && self.start_at.is_none() && self.allows(generation, Duration::ZERO, now) {
             self.starting = true;
             effects.push(Effect::Start { generation });

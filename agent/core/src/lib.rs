@@ -7,7 +7,9 @@
 //! | [`record`] | how a lease is noted in `/run`, so that a restarted agent and the guard can read it |
 //! | [`journal`] | what becomes of a command: run, repeat its result, attach, or refuse |
 //! | [`duties`] | which checks of an app this host runs, and against what |
+//! | [`declared`] | which writers may be touched here, whatever a spec says |
 
+pub mod declared;
 pub mod duties;
 pub mod journal;
 pub mod lease;

@@ -39,6 +39,7 @@ fn permit(generation: Generation, ends: Duration) -> Permit {
         lease_ends: true,
         timings: Some(timings),
         fences: true,
+        allowed: true,
     };
     let record = Record { generation, until: Until::At(BootInstant::from_boot(ends)) };
     let now = BootInstant::from_boot(Duration::ZERO);

@@ -15,6 +15,7 @@ use std::{
 use async_trait::async_trait;
 use holdfast_agent::{
     Me, Parts,
+    allowed::Allowed,
     connect::Connect,
     executors::{ExecError, Executors, Probed, Seen},
     store,
@@ -481,6 +482,8 @@ pub struct Agent {
     dir: tempfile::TempDir,
     pub me: Me,
     coordinators: Vec<String>,
+    /// What this host lets Holdfast touch, from the next start on.
+    pub allowed: Allowed,
     host: Arc<Host>,
     boot: Arc<AtomicU64>,
     running: JoinSet<()>,
@@ -489,19 +492,25 @@ pub struct Agent {
 
 impl Agent {
     pub async fn start(region: &str, host: &Arc<Host>, coordinator: &Coordinator) -> Self {
+        let mut this = Self::prepared(region, host, coordinator);
+        this.go();
+        this
+    }
+
+    /// One that does not run yet.
+    pub fn prepared(region: &str, host: &Arc<Host>, coordinator: &Coordinator) -> Self {
         let name = if region == "us-east" { "use-db1" } else { "usw-db1" };
         let me = Me { host: HostName::new(name).expect("a name"), region: RegionName::new(region).expect("a name") };
-        let mut this = Self {
+        Self {
             dir: tempfile::tempdir().expect("a folder"),
             me,
             coordinators: vec![coordinator.address()],
+            allowed: Allowed::all_of(&holdfast_types::spec::parse("shop.yaml", SHOP).expect("a spec")),
             host: Arc::clone(host),
             boot: Arc::default(),
             running: JoinSet::new(),
             cancel: CancellationToken::new(),
-        };
-        this.go();
-        this
+        }
     }
 
     pub fn run_dir(&self) -> PathBuf {
@@ -526,6 +535,8 @@ impl Agent {
             connect: Arc::new(Plain),
             db: self.db(),
             executors: Arc::clone(&self.host) as Arc<dyn Executors>,
+            allowed: Arc::new(self.allowed.clone()),
+            troubles: watch::channel(Vec::new()).1,
             run_dir: self.run_dir(),
             seed: 7,
             instance: "one".to_owned(),

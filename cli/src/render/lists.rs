@@ -48,6 +48,14 @@ pub fn hosts(hosts: &[v1::HostStatus], view: &View) -> String {
             host.region, host.host
         );
     }
+    for host in hosts {
+        for writer in &host.allows {
+            hang_painted(&mut out, view, "  ", Tone::Dim, &format!("{} may run: {writer}", host.host));
+        }
+        for problem in host.problems.iter().filter(|_| host.live) {
+            hang_painted(&mut out, view, "  ", Tone::Bad, &format!("{}: {problem}", host.host));
+        }
+    }
     out
 }
 

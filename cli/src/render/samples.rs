@@ -205,6 +205,8 @@ pub fn hosts() -> Vec<v1::HostStatus> {
         v1::HostStatus { live: false, since: ago(372_000), ..host("use-db1", "us-east", &["smellpin db", "shop db"]) },
         host("use-web1", "us-east", &["smellpin proxy"]),
         v1::HostStatus {
+            allows: vec!["unit postgresql@15-main.service, data in /var/lib/postgresql/15/main".into()],
+            problems: vec!["the helper at /run/holdfast/helper.sock cannot be reached: connection refused".into()],
             quarantine: "its state went back: counter 7, it had been 12".into(),
             certificate_until: ago(DAY),
             ..host("usw-db1", "us-west", &["smellpin db"])

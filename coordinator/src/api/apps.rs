@@ -116,6 +116,7 @@ fn judge(state: &State, spec: &AppSpec, answers: &Answers) -> (Option<RegionName
     let stand_in = found.as_ref().ok().or_else(|| spec.regions.first().map(|r| &r.name));
     let refusal = strangers(state, spec)
         .or_else(|| state.may_apply(spec, stand_in).err().map(|refused| with_next(refused.into(), spec)))
+        .or_else(|| look::not_allowed(spec, answers))
         .or_else(|| found.as_ref().err().cloned());
     (found.ok(), refusal)
 }
@@ -147,7 +148,8 @@ fn with_next(refusal: Refusal, spec: &AppSpec) -> Refusal {
         | Reason::UnsafeChange
         | Reason::HostAbsent
         | Reason::UnknownOperator
-        | Reason::LastAdmin => format!("holdfast why {}", spec.app),
+        | Reason::LastAdmin
+        | Reason::NotAllowedThere => format!("holdfast why {}", spec.app),
     };
     refusal.next(next)
 }

@@ -41,6 +41,7 @@ pub(super) fn attention(pictures: &[Picture], hosts: &Hosts, now: WallTime) -> V
         }
     }
     quarantined(&mut told);
+    ailing(&mut told);
     silent(&mut told);
     told.things
 }
@@ -230,6 +231,20 @@ fn quarantined(told: &mut Told<'_>) {
                 what: format!("{host} ({}) is quarantined: it gets no lease and no command", picture.region),
                 lines: vec![line("why", picture.quarantine.clone())],
                 next: vec![format!("holdfast token create --region {} --replaces {host}", picture.region)],
+                app: String::new(),
+            });
+        }
+    }
+}
+
+/// What hosts say of themselves: a writer that their root does not allow, a helper that cannot be reached.
+fn ailing(told: &mut Told<'_>) {
+    for (host, picture) in told.hosts {
+        if picture.live() && !picture.problems.is_empty() {
+            told.things.push(v1::Attention {
+                what: format!("{host} ({}) cannot do all that it should", picture.region),
+                lines: picture.problems.iter().map(|problem| line("why", problem.clone())).collect(),
+                next: vec![format!("ssh {host} sudo holdfast-agent status")],
                 app: String::new(),
             });
         }

@@ -70,6 +70,7 @@ impl Api {
                     region: record.region.clone(),
                     presence: self.fleet.presence(name),
                     quarantine: record.quarantine.clone(),
+                    problems: self.fleet.facts(name).problems,
                     roles: roles.remove(name).unwrap_or_default(),
                 };
                 (name.clone(), picture)
@@ -218,8 +219,11 @@ impl v1::fleet_server::Fleet for Api {
                 Presence::Silent(since) => (false, Some(since)),
                 Presence::NeverSeen => (false, None),
             };
+            let facts = self.fleet.facts(&host);
             v1::HostStatus {
                 live,
+                allows: facts.allows,
+                problems: facts.problems,
                 since: since.map(wire::timestamp),
                 version: self.fleet.version(&host),
                 certificate_until: until.get(&host).copied().and_then(wire::moment),

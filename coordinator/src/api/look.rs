@@ -126,6 +126,26 @@ pub(super) fn notes(spec: &AppSpec, answers: &Answers) -> Vec<String> {
     notes
 }
 
+/// Hosts that answered and whose root does not let Holdfast run what the spec declares there. The host refuses, whatever
+/// the rest of the look says, and also of an app that exists.
+pub(super) fn not_allowed(spec: &AppSpec, answers: &Answers) -> Option<Refusal> {
+    let answered = answers.iter().filter_map(|(host, answer)| match answer {
+        Answer::Looked(reply) => Some(reply.undeclared.iter().map(move |writer| (host, writer))),
+        Answer::Unseen(_) => None,
+    });
+    let undeclared: Vec<(&HostName, &v1::UndeclaredWriter)> = answered.flatten().collect();
+    let hosts: BTreeSet<&HostName> = undeclared.iter().map(|(host, _)| *host).collect();
+    let first = *hosts.first()?;
+    let what = format!("{} does not let holdfast run every writer of {} there", listed(hosts.clone()), spec.app);
+    let mut refusal = Refusal::new(Reason::NotAllowedThere, what);
+    for (host, writer) in undeclared {
+        refusal = refusal.line("where", format!("{} on {host}: {}", writer.writer, writer.what));
+        refusal = refusal.line("add", format!("to {} on {host}, then restart its agent", writer.file));
+        refusal = refusal.lines("", writer.add.iter().cloned());
+    }
+    Some(refusal.next(format!("ssh {first} sudo systemctl restart holdfast-agent")))
+}
+
 /// The region that becomes active.
 ///
 /// # Errors
@@ -218,6 +238,7 @@ mod tests {
             number: 1,
             writers: vec![v1::WriterFinding { writer: "pg".to_owned(), database, text: String::new() }],
             problems: problems.iter().map(|p| (*p).to_owned()).collect(),
+            undeclared: Vec::new(),
         })
     }
 
@@ -235,7 +256,7 @@ mod tests {
         let down = || Some(looked(Some(seen(false, false, false)), &[]));
         let silent = || Some(Answer::Unseen("has no session".to_owned()));
         let blind = || Some(looked(None, &[]));
-        let unwilling = || Some(looked(Some(seen(true, true, false)), &["agent.toml does not allow its container"]));
+        let unwilling = || Some(looked(Some(seen(true, true, false)), &["its proxy has no server of that region"]));
         let nothing_said = || Some(Answer::Looked(v1::LookReply::default()));
         let not_asked = || None;
         type Ask<'a> = &'a dyn Fn() -> Option<Answer>;
@@ -266,6 +287,32 @@ mod tests {
                 (concluded, expected) => panic!("{name}: {concluded:?}, expected {expected:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_host_that_does_not_allow_a_writer_refuses_the_spec_with_the_lines_to_add() {
+        let spec = parse("test", FAST).expect("a spec");
+        let undeclared = v1::UndeclaredWriter {
+            writer: "pg".to_owned(),
+            what: "unit pg.service, data in /pg".to_owned(),
+            file: "/etc/holdfast/agent.toml".to_owned(),
+            add: vec!["[[writers]]".to_owned(), "unit = \"pg.service\"".to_owned()],
+        };
+        let refuses = Answer::Looked(v1::LookReply { undeclared: vec![undeclared], ..v1::LookReply::default() });
+        let writes = looked(Some(seen(true, false, true)), &[]);
+        assert_eq!(not_allowed(&spec, &answers(Some(writes.clone()), Some(writes.clone()))), None);
+        let refusal = not_allowed(&spec, &answers(Some(writes), Some(refuses))).expect("refused");
+        assert_eq!(refusal.reason, Reason::NotAllowedThere);
+        assert_eq!(refusal.what, "usw-db1 does not let holdfast run every writer of shop there");
+        let lines: Vec<_> = refusal.lines.iter().map(|l| (l.label.as_str(), l.text.as_str())).collect();
+        let expected = [
+            ("where", "pg on usw-db1: unit pg.service, data in /pg"),
+            ("add", "to /etc/holdfast/agent.toml on usw-db1, then restart its agent"),
+            ("", "[[writers]]"),
+            ("", "unit = \"pg.service\""),
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(refusal.next, ["ssh usw-db1 sudo systemctl restart holdfast-agent"]);
     }
 
     #[test]

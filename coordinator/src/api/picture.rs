@@ -65,6 +65,8 @@ pub(super) struct HostPicture {
     pub(super) quarantine: String,
     /// `smellpin db, proxy`, one for each app.
     pub(super) roles: Vec<String>,
+    /// What ails it by its own word, a line each.
+    pub(super) problems: Vec<String>,
 }
 
 /// Every enrolled host.

@@ -96,6 +96,7 @@ pub(super) fn hosts() -> Hosts {
             presence: Presence::Live(WallTime(NOW.0 - 3_600_000)),
             quarantine: String::new(),
             roles: vec![format!("shop {role}")],
+            problems: Vec::new(),
         };
         (name.parse().expect("a name"), picture)
     };

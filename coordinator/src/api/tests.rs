@@ -156,7 +156,7 @@ impl World {
                         database: Some(seen.clone()),
                         text: String::new(),
                     });
-                    let reply = v1::LookReply { number: look.number, writers: writers.collect(), problems: vec![] };
+                    let reply = v1::LookReply { number: look.number, writers: writers.collect(), ..<_>::default() };
                     fleet.looked(&host, reply);
                 }
             }

@@ -91,6 +91,27 @@ pub(super) fn look(reply: &mut v1::LookReply) -> Result<(), String> {
     for problem in &mut reply.problems {
         *problem = one_line(problem);
     }
+    at_most("undeclared writers in a look", reply.undeclared.len(), LINES_MAX)?;
+    for undeclared in &mut reply.undeclared {
+        at_most("lines for a writer in a look", undeclared.add.len(), LINES_MAX)?;
+        for text in [&mut undeclared.writer, &mut undeclared.what, &mut undeclared.file] {
+            *text = one_line(text);
+        }
+        for line in &mut undeclared.add {
+            *line = one_line(line);
+        }
+    }
+    Ok(())
+}
+
+/// What a host allows and what ails it. Texts become short lines.
+pub(super) fn facts(facts: &mut v1::HostFacts) -> Result<(), String> {
+    for (what, lines) in [("writers that a host allows", &mut facts.allows), ("problems", &mut facts.problems)] {
+        at_most(what, lines.len(), LINES_MAX)?;
+        for line in lines {
+            *line = one_line(line);
+        }
+    }
     Ok(())
 }
 

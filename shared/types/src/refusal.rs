@@ -124,6 +124,8 @@ reasons! {
     UnknownOperator = 26, "unknown-operator", Refused;
     /// The only admin cannot be put out.
     LastAdmin = 27, "last-admin", Refused;
+    /// A host's own list leaves out a writer of the spec.
+    NotAllowedThere = 45, "not-allowed-there", Refused;
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@ use std::{fs, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, ensure};
 
 use super::{
+    container::Contained,
     fleet::{Binaries, Fleet, Told},
     host::Host,
     net::Net,
+    postgres::{Instance, USER},
     process::Output,
+    unit::Unit,
 };
 
 /// Until a region is committed as promotable: sessions, a round or two, the holder's word.
@@ -30,6 +33,8 @@ pub struct Settings {
     pub coordinator: &'static str,
     /// The program that runs as agent, on every host.
     pub agent: &'static str,
+    /// Further databases of the database hosts, which their agents may run as well.
+    pub further: &'static [Instance],
 }
 
 impl Default for Settings {
@@ -41,6 +46,7 @@ impl Default for Settings {
             within: "1s",
             coordinator: "holdfast-coordinator",
             agent: "holdfast-agent",
+            further: &[],
         }
     }
 }
@@ -258,12 +264,32 @@ impl Guarded {
         self.fleet.config(
             &name,
             &format!(
-                "state_dir = \"{}\"\nrun_dir = \"{}\"\ndocker_socket = \"{}\"\n",
+                "state_dir = \"{}\"\nrun_dir = \"{}\"\ndocker_socket = \"{}\"\n{}",
                 state.display(),
                 run.display(),
-                docker.display()
+                docker.display(),
+                self.declared(host)
             ),
         )
+    }
+
+    /// What root on a host has declared: its databases, each in every way that a test may have it run.
+    fn declared(&self, host: &Host) -> String {
+        let Some(region) = [&self.fleet.east, &self.fleet.west].into_iter().find(|r| r.db == *host) else {
+            return String::new();
+        };
+        let pg = &region.pg;
+        let pg_ctl = format!("pg_ctl = {{ bin = \"{}\", user = \"{USER}\" }}", pg.bin().display());
+        let data = pg.data_dir();
+        let further = self.settings.further.iter().map(|instance| (pg_ctl.clone(), pg.data_dir_of(*instance)));
+        let ways = [
+            (pg_ctl.clone(), data.clone()),
+            (format!("unit = \"{}\"", Unit::name(&region.name)), data),
+            (format!("container = \"{}\"", Contained::name(&region.name)), PathBuf::from("/data")),
+        ];
+        let entry =
+            |(run_by, data): (String, PathBuf)| format!("\n[[writers]]\n{run_by}\ndata_dir = \"{}\"\n", data.display());
+        ways.into_iter().chain(further).map(entry).collect()
     }
 
     /// The app spec of this fleet.

@@ -63,12 +63,21 @@ impl Instance {
     }
 }
 
+/// Where a database of a region lies in the net's folder.
+fn folder_of(net: &Path, region: &str, instance: Instance) -> PathBuf {
+    match instance.0 {
+        Some((name, _)) => net.join(name).join(region),
+        None => net.join(region),
+    }
+}
+
 /// One database of one region.
 #[derive(Debug)]
 pub struct PgNode {
     region: String,
     instance: Instance,
     host: Host,
+    net: PathBuf,
     folder: PathBuf,
     log: PathBuf,
     bin: PathBuf,
@@ -143,17 +152,18 @@ impl PgNode {
     }
 
     fn place(net: &Net, host: &Host, region: &str, instance: Instance) -> Result<Self> {
-        let (above, name) = match instance.0 {
-            Some((name, _)) => (net.folder().join(name), format!("{name}-{region}")),
-            None => (net.folder().to_owned(), region.to_owned()),
+        let name = match instance.0 {
+            Some((name, _)) => format!("{name}-{region}"),
+            None => region.to_owned(),
         };
-        let folder = above.join(region);
+        let folder = folder_of(net.folder(), region, instance);
         ensure!(!folder.exists(), "region {region} has a database already");
         fs::create_dir_all(folder.join("socket"))?;
         let node = Self {
             region: region.to_owned(),
             host: host.clone(),
             bin: preflight::postgres()?,
+            net: net.folder().to_owned(),
             log: net.log(&format!("postgres-{name}")),
             instance,
             folder,
@@ -220,6 +230,12 @@ impl PgNode {
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// Where another database of its host has its data.
+    #[must_use]
+    pub fn data_dir_of(&self, other: Instance) -> PathBuf {
+        folder_of(&self.net, &self.region, other).join("data")
     }
 
     /// The folder of its unix socket.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use holdfast_agent::{Me, Parts as AgentParts, connect::TlsConnect, store};
+use holdfast_agent::{Me, Parts as AgentParts, allowed::Allowed, connect::TlsConnect, store};
 use holdfast_coordinator::{
     consensus::{Consensus as _, MIGRATIONS, RaftConfig, RaftConsensus},
     engine::NoFaults,
@@ -289,6 +289,8 @@ async fn agent(disks: &Disks, region: &str, host: &str, seed: u64, systems: &Sys
             connect: Arc::new(TlsConnect { tls, dial: Arc::new(SimDial) }),
             db: Db::open_inline(&home.join("agent.db"), store::MIGRATIONS)?,
             executors: systems.on(region, host),
+            allowed: Arc::new(Allowed::all_of(&holdfast_types::spec::parse("shop.yaml", SPEC)?)),
+            troubles: watch::channel(Vec::new()).1,
             run_dir: home.join("run"),
             seed,
             instance: format!("{host}-{starts}"),

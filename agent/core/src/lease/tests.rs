@@ -28,6 +28,7 @@ fn wish(generation: u64) -> Wish {
         lease_ends: true,
         timings: Some(timings()),
         fences: true,
+        allowed: true,
     }
 }
 
@@ -275,6 +276,28 @@ fn apps_without_leases_or_with_fencing_off_are_never_fenced() {
         let kept = Kept { wish: Some(quiet), held: g(1), ..Kept::default() };
         assert!(!fences(&Holder::start(kept, None, true, 0, at(0)).1));
     }
+}
+
+#[test]
+fn a_writer_that_is_not_allowed_gets_no_lease_and_no_start_and_is_fenced_all_the_same() {
+    let barred = |generation| Wish { allowed: false, ..wish(generation) };
+    let started = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Start { .. }));
+    // Its line went while the agent was down: the lease that lives is taken over, and not renewed.
+    let kept = Kept { wish: Some(barred(1)), held: g(1), home: g(1), stopped: true, ..Kept::default() };
+    let record = Record { generation: g(1), until: Until::At(at(2_000)) };
+    let (mut holder, effects) = Holder::start(kept, Some(record), false, 0, at(0));
+    assert!(ask_of(&effects).is_none() && !started(&effects), "{effects:?}");
+    for effects in [holder.tick(at(1_000)), holder.ask_now(at(1_100)), holder.desired(barred(1), at(1_200))] {
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+    assert!(fences(&holder.tick(at(2_000))), "what ran under the lease is stopped when it ends");
+    holder.fence_finished(at(2_100));
+    assert!(holder.watches(), "and is not let run again");
+    // The committed state moves on here: still nothing is asked for.
+    assert!(ask_of(&holder.desired(barred(2), at(3_000))).is_none());
+    assert_eq!(holder.next_wake(), None);
+    // Allowed again, as after the line is back and the agent was started anew.
+    assert!(ask_of(&holder.desired(wish(2), at(4_000))).is_some());
 }
 
 #[test]

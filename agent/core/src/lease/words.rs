@@ -25,6 +25,9 @@ pub struct Wish {
     pub timings: Option<Timings>,
     /// Whether a host that lost its lease is stopped (`fencing.by` is not `none`).
     pub fences: bool,
+    /// Whether this host's root lets every writer of the app here be run. Otherwise no lease is asked for and nothing is
+    /// started; what ran under an earlier lease is still fenced.
+    pub allowed: bool,
 }
 
 /// What the disk knows at the start of the agent.

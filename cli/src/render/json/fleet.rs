@@ -169,6 +169,8 @@ struct Host {
     certificate_until: Option<String>,
     quarantine: Option<String>,
     address: Option<String>,
+    allows: Vec<String>,
+    problems: Vec<String>,
 }
 
 impl From<v1::HostsReply> for Hosts {
@@ -183,6 +185,8 @@ impl From<v1::HostsReply> for Hosts {
             region: h.region,
             live: h.live,
             roles: h.roles,
+            allows: h.allows,
+            problems: h.problems,
         };
         Self { hosts: r.hosts.into_iter().map(host).collect() }
     }
