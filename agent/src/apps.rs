@@ -43,6 +43,8 @@ pub struct App {
     pub active: RegionName,
     /// The generation with which that became so; 0: not known.
     pub active_since: Generation,
+    /// The generation with which the app was declared.
+    pub first: Generation,
     /// A hold is committed.
     pub held: bool,
     /// Leases have an end.
@@ -66,6 +68,7 @@ impl App {
             generation: self.generation,
             here: self.active == me.region && self.writers_on(&me.host).next().is_some(),
             since: self.active_since,
+            first: self.first,
             held: self.held,
             lease_ends: self.lease_ends,
             timings: self.spec.timings(),

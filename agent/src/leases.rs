@@ -236,6 +236,8 @@ impl Leases {
         for name in gone {
             tracing::info!(app = %name, "this host is told of the app no more; its lease is given up and nothing is stopped");
             self.parts.notes.clear(&name);
+            // Behind what is still to be written of it.
+            self.undone.push_back(DiskWork::Forget(name.clone()));
             if let Some(slot) = self.slots.remove(&name) {
                 // If the app comes back, what it asked for before must not count as newer.
                 self.parts.number = self.parts.number.max(slot.holder.number());
@@ -384,6 +386,7 @@ impl Leases {
 
     fn take_from_disk(&mut self, done: FromDisk) {
         match done {
+            FromDisk::Forgotten => {}
             FromDisk::Written(app, fact) => self.note_stored(&app, fact),
             FromDisk::Kept(app, kept) => {
                 self.reading.remove(&app);

@@ -51,6 +51,12 @@ pub const MIGRATIONS: &[M<'static>] = &[M::up(
 /// dozen commands.
 const JOURNAL_KEPT: i64 = 2_000;
 
+/// This host is told of an app no more. Its lease, also one without end, is given up; whether its writers were stopped
+/// is nobody's business any more, so that an app of this name that is declared later stops nothing here. Which
+/// generations are fenced stays: they are never used again.
+const FORGET_LEASE: &str =
+    "UPDATE leases SET held = 0, home = 0, sole = NULL, stopped = 0, released = 0 WHERE app = ?1";
+
 /// Why something was not stored.
 pub type StoreError = DbError;
 
@@ -159,13 +165,23 @@ impl Store {
                 }
                 for app in &gone {
                     tx.execute("DELETE FROM desired WHERE app = ?1", [app.as_str()])?;
+                    tx.execute(FORGET_LEASE, [app.as_str()])?;
                 }
                 tx.commit()
             })
             .await
     }
 
-    /// What is known of an app's lease. Outlives the app: a fence does.
+    /// Forgets an app's lease once more, after everything that was still to be written of it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_lease(&self, app: &AppName) -> Result<(), StoreError> {
+        let app = app.clone();
+        self.db.call(move |connection| connection.execute(FORGET_LEASE, [app.as_str()]).map(|_| ())).await
+    }
+
+    /// What is known of an app's lease. What was fenced outlives the app.
     ///
     /// # Errors
     /// When the database fails.

@@ -61,6 +61,7 @@ pub fn app(desired: &v1::DesiredApp, region: &RegionName) -> Result<App, Malform
         generation: Generation(desired.generation),
         active: RegionName::new(&*desired.active_region).map_err(malformed)?,
         active_since: Generation(desired.active_since),
+        first: Generation(desired.first_generation.max(1)),
         held: desired.held,
         lease_ends: desired.lease_ends,
         routed: desired.routed,

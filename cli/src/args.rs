@@ -90,8 +90,15 @@ pub enum Command {
     #[command(after_help = "Example:\n  holdfast regions")]
     Regions,
     /// The apps, where each is active, and at which revision
-    #[command(after_help = "Example:\n  holdfast apps -o json")]
-    Apps,
+    #[command(
+        after_help = "Examples:\n  holdfast apps -o json\n  holdfast apps remove smellpin --dry-run",
+        args_conflicts_with_subcommands = true
+    )]
+    Apps {
+        /// Without one, the apps are listed.
+        #[command(subcommand)]
+        command: Option<AppsCommand>,
+    },
     /// What Holdfast was asked to do, or decided to do
     #[command(after_help = "Examples:\n  holdfast operations list --app smellpin\n  holdfast operations watch 41")]
     Operations {
@@ -105,6 +112,15 @@ pub enum Command {
         after_help = "Examples:\n  holdfast failover smellpin --to us-west --dry-run      # the very plan that would run\n  holdfast failover smellpin --to us-west --reason \"us-east is on fire\""
     )]
     Failover(FailoverArgs),
+    /// Keep failovers from beginning while somebody works on an app, a region or everything
+    #[command(
+        after_help = "Examples:\n  holdfast maintenance on smellpin --for 2h --reason \"new disks in us-east\"\n  holdfast maintenance off smellpin"
+    )]
+    Maintenance {
+        /// Begin or end.
+        #[command(subcommand)]
+        command: MaintenanceCommand,
+    },
     /// What applying an app spec would change, the arithmetic, and what was found running
     #[command(
         after_help = "Examples:\n  holdfast plan -f smellpin.yaml\n  holdfast plan -f smellpin.yaml --exit-code      # 2 when there are changes"
@@ -178,9 +194,51 @@ pub enum Shell {
     Fish,
 }
 
+/// `holdfast apps …`.
+#[derive(Debug, Subcommand)]
+pub enum AppsCommand {
+    /// Forget an app, which unfences it: nobody keeps its regions apart any more
+    #[command(
+        long_about = "Forget an app, which unfences it: nobody keeps its regions apart any more.\n\nIts hosts are told that no app names them. Nothing is started and nothing is stopped: a database that runs goes on without a lease, one that was fenced stays down until you start it. Declared again later, it begins with a look, above every generation that it had.",
+        after_help = "Examples:\n  holdfast apps remove smellpin --dry-run      # what would become of it\n  holdfast apps remove smellpin --reason \"moved to another cluster\""
+    )]
+    Remove {
+        /// The app
+        app: AppName,
+        /// Why, for those who read it later
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true,
+            env = "HOLDFAST_REASON",
+            hide_env = true
+        )]
+        reason: String,
+        /// Say what would become of it, and change nothing
+        #[arg(long, value_parser = FalseyValueParser::new(), env = "HOLDFAST_DRY_RUN", hide_env = true)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(short, long, value_parser = FalseyValueParser::new(), env = "HOLDFAST_YES", hide_env = true)]
+        yes: bool,
+    },
+}
+
 /// `holdfast hosts …`.
 #[derive(Debug, Subcommand)]
 pub enum HostsCommand {
+    /// Forget a host that no app names any more, and revoke its certificates
+    #[command(after_help = "Example:\n  holdfast hosts remove use-db1 --reason \"sold\"")]
+    Remove {
+        /// The host
+        host: HostName,
+        /// Why, for those who read it later
+        #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new(), env = "HOLDFAST_REASON", hide_env = true)]
+        reason: String,
+        /// Do not ask, also when it is live
+        #[arg(short, long, value_parser = FalseyValueParser::new(), env = "HOLDFAST_YES", hide_env = true)]
+        yes: bool,
+    },
     /// Revoke every certificate of a host at once, and cut its sessions
     #[command(after_help = "Example:\n  holdfast hosts revoke use-db1 --reason \"disk was stolen\"")]
     Revoke {
@@ -193,6 +251,60 @@ pub enum HostsCommand {
         #[arg(short, long, value_parser = FalseyValueParser::new(), env = "HOLDFAST_YES", hide_env = true)]
         yes: bool,
     },
+}
+
+/// `holdfast maintenance …`.
+#[derive(Debug, Subcommand)]
+pub enum MaintenanceCommand {
+    /// No failover begins for a while, by itself or by hand; it ends by itself
+    #[command(
+        long_about = "No failover begins for a while, by itself or by hand; it ends by itself.\n\nLeases and fencing go on as ever, and so does an operation that runs already. Asked for again, it lasts as long as the last one says.",
+        after_help = "Examples:\n  holdfast maintenance on smellpin --for 2h --reason \"new disks in us-east\"\n  holdfast maintenance on --region us-east --for 30m --reason \"switches\"\n  holdfast maintenance on --all --for 15m --reason \"new coordinator\""
+    )]
+    On {
+        /// Of what
+        #[command(flatten)]
+        of: MaintenanceOf,
+        /// Why, for those who find an app that does not move
+        #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new(), env = "HOLDFAST_REASON", hide_env = true)]
+        reason: String,
+        /// How long: 30m, 2h, up to 7d
+        #[arg(long = "for", value_name = "SPAN", default_value = "1h", env = "HOLDFAST_FOR", hide_env = true)]
+        lasts: Span,
+    },
+    /// It is over now
+    #[command(
+        after_help = "Examples:\n  holdfast maintenance off smellpin\n  holdfast maintenance off --region us-east"
+    )]
+    Off {
+        /// Of what
+        #[command(flatten)]
+        of: MaintenanceOf,
+        /// Why, for those who read it later
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true,
+            env = "HOLDFAST_REASON",
+            hide_env = true
+        )]
+        reason: String,
+    },
+}
+
+/// What a maintenance is of: exactly one of them.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct MaintenanceOf {
+    /// This app
+    pub app: Option<AppName>,
+    /// Every app that declares this region
+    #[arg(long, value_name = "REGION", env = "HOLDFAST_REGION", hide_env = true)]
+    pub region: Option<RegionName>,
+    /// Every app
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "HOLDFAST_ALL", hide_env = true)]
+    pub all: bool,
 }
 
 /// `holdfast operations …`.
@@ -463,6 +575,11 @@ pub const GROUPS: &[(&str, &[Entry])] = &[
         "Act",
         &[
             entry("failover APP --to REGION", "move an app now, though its region does not answer", &["failover"]),
+            entry(
+                "maintenance on|off APP",
+                "no failover begins while somebody works there",
+                &["maintenance on", "maintenance off"],
+            ),
             entry("operations abort N", "take one back, before its point of no return", &["operations abort"]),
         ],
     ),
@@ -471,6 +588,7 @@ pub const GROUPS: &[(&str, &[Entry])] = &[
         &[
             entry("plan -f FILE", "what an app spec would change, and the arithmetic", &["plan"]),
             entry("apply -f FILE", "show the plan, ask, then put it in force", &["apply"]),
+            entry("apps remove APP", "forget an app, which unfences it", &["apps remove"]),
         ],
     ),
     (
@@ -481,7 +599,11 @@ pub const GROUPS: &[(&str, &[Entry])] = &[
                 "join tokens for new hosts",
                 &["token create", "token list", "token revoke"],
             ),
-            entry("hosts revoke HOST", "revoke its certificates, cut its sessions", &["hosts revoke"]),
+            entry(
+                "hosts revoke|remove HOST",
+                "revoke its certificates, cut its sessions; forget it",
+                &["hosts revoke", "hosts remove"],
+            ),
             entry(
                 "operator add|list|revoke",
                 "who may work with this cluster, and as what",

@@ -58,6 +58,7 @@ impl Decider {
         let hosts = self.watch.hosts();
         let lease_over = self.watch.lease_over(&app.spec.app, now);
         let promotable: BTreeSet<RegionName> = app.promotable().cloned().collect();
+        let maintenance = self.replica.read(|s| s.maintenance_of(app).map(|(scope, m)| (scope.clone(), m.clone())));
         self.watch.read(&app.spec.app, |rounds| {
             let region = rounds.regions().get(app.active());
             let verdict = region.and_then(|r| r.last.as_ref()).map(|(_, v)| v.clone());
@@ -74,7 +75,7 @@ impl Decider {
                 own_life: verdict.as_ref().map_or(&[], |v| &v.own_life),
                 lease_over,
                 standbys: &standbys,
-                maintenance: false,
+                maintenance: maintenance.as_ref().map(|(scope, m)| (scope, m)),
                 other_operation: app.operation(),
                 earlier_incident: None,
             })

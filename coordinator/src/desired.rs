@@ -14,7 +14,8 @@ fn concerns(app: &App, host: &HostName, _region: &RegionName) -> bool {
 /// Everything `host` should know, or nothing when no app concerns it.
 #[must_use]
 pub fn desired(state: &State, fleet: &Fleet, host: &HostName, region: &RegionName) -> v1::Desired {
-    let mut newest = LogIndex(0);
+    // What an agent was told of an app that is gone is older than its removal, also where no other app is newer.
+    let mut newest = state.removed_apps().map(|(_, removed)| LogIndex(removed.index)).max().unwrap_or_default();
     let mut apps = Vec::new();
     for (name, app) in state.apps() {
         let record = &app.record;
@@ -36,6 +37,7 @@ pub fn desired(state: &State, fleet: &Fleet, host: &HostName, region: &RegionNam
             token: Some(v1::Token { incarnation: token.incarnation.0, index: token.index.0 }),
             routed: record.routed,
             active_since: record.active_since,
+            first_generation: record.first_generation,
         });
     }
     let token = state.token(newest);

@@ -161,6 +161,20 @@ impl Fleet {
         }
     }
 
+    /// Forgets a host that has left the cluster, but for a session that is still being closed.
+    pub fn forget(&self, host: &HostName) {
+        let mut inner = self.lock();
+        inner.gone.remove(host);
+        inner.heard.remove(host);
+        inner.proxies.remove(host);
+        inner.versions.remove(host);
+        inner.leases.retain(|(_, of), _| of != host);
+        inner.counts_end.retain(|(_, of), _| of != host);
+        inner.newest_request.retain(|(_, of), _| of != host);
+        drop(inner);
+        self.bump();
+    }
+
     /// Sends to a host. `false`: it has no session, or does not read (its session is then closed).
     pub fn send(&self, host: &HostName, message: v1::to_agent::Body) -> bool {
         let inner = self.lock();

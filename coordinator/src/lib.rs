@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod init;
 pub mod issue;
 pub mod leases;
+pub mod maintenance;
 pub mod replica;
 pub mod rounds;
 pub mod run;

@@ -115,6 +115,13 @@ impl Watch {
         self.news.notify_one();
     }
 
+    /// Forgets what a host observed: it has left the cluster.
+    pub fn forget(&self, host: &HostName) {
+        for rounds in self.lock().apps.values_mut() {
+            rounds.forget(host);
+        }
+    }
+
     /// Looks at an app's rounds.
     #[must_use]
     pub fn read<T>(&self, app: &AppName, look: impl FnOnce(&Rounds) -> T) -> Option<T> {

@@ -25,6 +25,7 @@ use crate::{
     fleet::Fleet,
     issue::Issuer,
     leases::Leases,
+    maintenance,
     replica::Replica,
     rounds::{Paces, Watch},
     serve,
@@ -259,6 +260,7 @@ impl Leader {
         let promotable =
             Promotable::new(self.replica.clone(), self.fleet.clone(), self.watch.clone(), self.clock.clone());
         duties.spawn(promotable.run(lost.child_token()));
+        duties.spawn(maintenance::run(self.replica.clone(), self.clock.clone(), lost.child_token()));
         let (watch, decider, clock) = (self.watch.clone(), self.decider.clone(), self.clock.clone());
         duties.spawn(rounds(watch, decider, clock, self.pulse.clone(), lost.child_token()));
         duties

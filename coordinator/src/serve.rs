@@ -58,5 +58,6 @@ pub fn router(sessions: Sessions, api: Api, issuer: Issuer) -> Router {
         .add_service(bounded!(v1::tokens_server::TokensServer::new(api.clone()), CALL_BYTES_MAX))
         .add_service(bounded!(v1::certificates_server::CertificatesServer::new(api.clone()), CALL_BYTES_MAX))
         .add_service(bounded!(v1::people_server::PeopleServer::new(api.clone()), CALL_BYTES_MAX))
+        .add_service(bounded!(v1::maintenance_server::MaintenanceServer::new(api.clone()), CALL_BYTES_MAX))
         .add_service(bounded!(v1::audit_server::AuditServer::new(api), CALL_BYTES_MAX))
 }

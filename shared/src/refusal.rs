@@ -41,7 +41,8 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::UnknownRegion
         | Reason::UnknownHost
         | Reason::UnknownOperation
-        | Reason::UnknownOperator => Code::NotFound,
+        | Reason::UnknownOperator
+        | Reason::NoMaintenance => Code::NotFound,
         Reason::StaleRevision | Reason::GenerationMoved => Code::Aborted,
         Reason::WriterTaken | Reason::NameTaken => Code::AlreadyExists,
         Reason::NoSingleWriter
@@ -54,6 +55,9 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::OperationEnded
         | Reason::LastAdmin
         | Reason::NotAllowedThere
+        | Reason::InMaintenance
+        | Reason::HostInUse
+        | Reason::HostLive
         | Reason::UnsafeChange => Code::FailedPrecondition,
     }
 }

@@ -379,7 +379,7 @@ impl Holder {
     #[must_use]
     pub fn watches(&self) -> bool {
         let Some(wish) = self.wish else { return false };
-        let armed = wish.generation > Generation(1) || !wish.here || self.held > Generation(0);
+        let armed = wish.generation > wish.first || !wish.here || self.held > Generation(0);
         armed && wish.generation > Generation(0) && self.arms() && self.right == Right::None && !self.fencing
     }
 
@@ -568,10 +568,13 @@ impl Holder {
     /// What is committed here continues what lies here when no generation is missing in between, or when all that are
     /// were of this region: nobody else wrote meanwhile.
     fn note_home(&mut self, generation: Generation) -> bool {
+        // Where the app was declared active, what lay here then is where it begins.
+        let declared = self.wish.filter(|wish| wish.here && wish.since == wish.first);
+        let home = declared.map_or(self.home, |wish| self.home.max(Generation(wish.first.0.saturating_sub(1))));
         let stayed = self.wish.is_some_and(|wish| {
-            wish.here && wish.since > Generation(0) && wish.since <= self.home && generation <= wish.generation
+            wish.here && wish.since > Generation(0) && wish.since <= home && generation <= wish.generation
         });
-        let grows = generation > self.home && (stayed || generation == self.home.next());
+        let grows = generation > self.home && (stayed || generation == home.next());
         if grows {
             self.home = generation;
         }

@@ -17,12 +17,14 @@ const STORE_RETRY: Duration = Duration::from_millis(500);
 pub(super) enum DiskWork {
     Write(AppName, Fact),
     Read(AppName),
+    Forget(AppName),
 }
 
 /// What came of it.
 pub(super) enum FromDisk {
     Written(AppName, Fact),
     Kept(AppName, Kept),
+    Forgotten,
 }
 
 /// Order matters and nothing may be left out: a full disk makes the later ones wait. Leases run meanwhile.
@@ -33,6 +35,7 @@ pub(super) async fn work_on_disk(store: Store, mut work: mpsc::Receiver<DiskWork
                 DiskWork::Write(app, fact) => {
                     store.put_fact(app, *fact).await.map(|()| FromDisk::Written(app.clone(), *fact))
                 }
+                DiskWork::Forget(app) => store.forget_lease(app).await.map(|()| FromDisk::Forgotten),
                 DiskWork::Read(app) => store.kept(app).await.map(|kept| FromDisk::Kept(app.clone(), kept)),
             };
             match worked {

@@ -32,6 +32,7 @@ impl Clock for Hands {
 fn permit(generation: Generation, ends: Duration) -> Permit {
     let timings = Timings::new(Duration::from_secs(3), Duration::from_secs(1), Duration::from_secs(1));
     let wish = Wish {
+        first: Generation(1),
         generation,
         here: true,
         since: Generation(0),

@@ -317,6 +317,7 @@ impl Coordinator {
             token,
             routed: false,
             active_since: 0,
+            first_generation: 0,
         };
         change(&mut app);
         let desired = v1::Desired { token, apps: vec![app] };

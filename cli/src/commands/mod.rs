@@ -8,7 +8,9 @@ mod failover;
 mod invited;
 mod keep;
 mod look;
+mod maintenance;
 mod people;
+mod remove;
 mod watch;
 
 #[cfg(test)]
@@ -20,7 +22,7 @@ use holdfast_shared::clock::SharedClock;
 use serde::Serialize;
 
 use crate::{
-    args::{AuditCommand, Cli, Command, ContextCommand, HostsCommand, OperationsCommand, Output},
+    args::{AppsCommand, AuditCommand, Cli, Command, ContextCommand, HostsCommand, OperationsCommand, Output},
     connect::{self, Client},
     console::{Console, Stop},
     errors::{Exit, Failure},
@@ -107,9 +109,10 @@ pub async fn run(cli: Cli, mut context: Context<'_, '_>) -> Result<Exit, Stop> {
         | Command::Why { .. }
         | Command::Hosts { .. }
         | Command::Regions
-        | Command::Apps
+        | Command::Apps { .. }
         | Command::Operations { .. }
         | Command::Failover(_)
+        | Command::Maintenance { .. }
         | Command::Plan { .. }
         | Command::Apply(_)
         | Command::Token { .. }
@@ -135,7 +138,13 @@ pub async fn run_with(command: Command, context: &mut Context<'_, '_>, mut clien
             keep::revoke_host(context, client, &host, &reason, yes).await
         }
         Command::Regions => look::regions(context, client).await,
-        Command::Apps => look::apps(context, client).await,
+        Command::Apps { command: None } => look::apps(context, client).await,
+        Command::Apps { command: Some(AppsCommand::Remove { app, reason, dry_run, yes }) } => {
+            remove::app(context, client, &app, &reason, dry_run, yes).await
+        }
+        Command::Hosts { command: Some(HostsCommand::Remove { host, reason, yes }) } => {
+            remove::host(context, client, &host, &reason, yes).await
+        }
         Command::Operations { command } => match command {
             OperationsCommand::List { app, limit } => look::operations(context, client, app.as_ref(), limit).await,
             OperationsCommand::Show { number } => look::operation(context, client, number).await,
@@ -143,6 +152,7 @@ pub async fn run_with(command: Command, context: &mut Context<'_, '_>, mut clien
             OperationsCommand::Abort { number, reason } => failover::abort(context, client, number, &reason).await,
         },
         Command::Failover(args) => failover::run(context, client, args).await,
+        Command::Maintenance { command } => maintenance::run(context, client, command).await,
         Command::Plan { file, exit_code } => apply::plan(context, client, &file, exit_code).await,
         Command::Apply(args) => apply::run(context, client, args).await,
         Command::Token { command } => keep::token(context, client, command).await,

@@ -115,6 +115,12 @@ impl Apps for Double {
             None => Ok(Response::new(v1::ApplyReply { revision: 5, changed: true, ..<_>::default() })),
         }
     }
+    async fn remove(&self, request: Request<v1::RemoveAppRequest>) -> Result<Response<v1::RemoveAppReply>, Status> {
+        let request = request.into_inner();
+        let dry = if request.dry_run { "remove dry" } else { "remove" };
+        drop(self.asked(format!("{dry} {} {:?}", request.app, request.if_revision)));
+        Ok(Response::new(samples::removed_app()))
+    }
 }
 
 #[tonic::async_trait]

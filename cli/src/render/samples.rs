@@ -506,3 +506,20 @@ pub fn plan() -> v1::PlanReply {
         ..<_>::default()
     }
 }
+
+/// `holdfast apps remove`, of an app whose old primary is fenced and whose web host is away.
+#[must_use]
+pub fn removed_app() -> v1::RemoveAppReply {
+    v1::RemoveAppReply {
+        revision: 4,
+        active_region: "us-west".into(),
+        generation: 9,
+        left: vec![
+            "pg on use-db1 (us-east): it was stopped by a fence, and stays down until you start it".into(),
+            "pg on usw-db1 (us-west): it runs on, without a lease: nothing fences it any more".into(),
+            "proxies: they stay as they are now; nobody switches them any more".into(),
+        ],
+        told: vec!["use-db1".into(), "usw-db1".into(), "usw-web1".into()],
+        absent: vec!["use-web1".into()],
+    }
+}

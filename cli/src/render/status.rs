@@ -57,7 +57,7 @@ fn head(reply: &v1::StatusReply, now: WallTime) -> String {
 
 fn all_well(reply: &v1::StatusReply) -> String {
     let apps = reply.apps.len();
-    let ready = reply.apps.iter().filter(|a| a.standby_state == "streaming").count();
+    let ready = reply.apps.iter().filter(|a| a.standby_state == "streaming" && a.maintenance.is_none()).count();
     match (apps, ready) {
         (0, _) => "Nothing needs you: no apps yet.".to_owned(),
         (1, 1) => "All well: 1 app served, it could fail over now.".to_owned(),
@@ -109,7 +109,7 @@ pub fn app_table(apps: &[v1::AppStatus], now: WallTime) -> Table {
             lease(app),
             standby(app),
             Cell::new(app.behind_bytes.map(bytes).unwrap_or_default()),
-            Cell::new(&app.mode),
+            mode(app),
             Cell::new(last_move(app, now)),
         ]);
     }
@@ -134,6 +134,14 @@ pub fn lease(app: &v1::AppStatus) -> Cell {
         v1::LeaseState::Fencing | v1::LeaseState::Fenced | v1::LeaseState::Released => {
             Cell::toned(Tone::Bad, lease_word(state))
         }
+    }
+}
+
+/// Who decides; in maintenance nobody does.
+fn mode(app: &v1::AppStatus) -> Cell {
+    match &app.maintenance {
+        Some(_) => Cell::toned(Tone::Warn, "maintenance"),
+        None => Cell::new(&app.mode),
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Change {
     /// What.
     #[prost(
         oneof = "Kind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40"
     )]
     pub kind: Option<Kind>,
 }
@@ -130,6 +130,18 @@ pub enum Kind {
     /// A call was refused before anything was proposed. Only the audit trail changes.
     #[prost(message, tag = "36")]
     CallRefused(CallRefused),
+    /// No failover begins for a while; answers until when, in milliseconds since the Unix epoch.
+    #[prost(message, tag = "37")]
+    BeginMaintenance(BeginMaintenance),
+    /// The while is over, or somebody ended it.
+    #[prost(message, tag = "38")]
+    EndMaintenance(EndMaintenance),
+    /// A host is forgotten, its certificates are revoked; answers how many.
+    #[prost(message, tag = "39")]
+    RemoveHost(RemoveHost),
+    /// An app is forgotten: its hosts fence it no more. Answers its last generation.
+    #[prost(message, tag = "40")]
+    RemoveApp(RemoveApp),
 }
 
 impl Kind {
@@ -165,7 +177,11 @@ impl Kind {
             | Self::AddOperator(_)
             | Self::RedeemInvite(_)
             | Self::RevokeOperator(_)
-            | Self::CallRefused(_) => true,
+            | Self::CallRefused(_)
+            | Self::BeginMaintenance(_)
+            | Self::EndMaintenance(_)
+            | Self::RemoveHost(_)
+            | Self::RemoveApp(_) => true,
         }
     }
 }

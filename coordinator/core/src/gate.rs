@@ -15,8 +15,8 @@
 //! | `life seen` | nothing proves that the active region serves writes | and its own agents do not say so either |
 //! | `lag` | told, limits nothing yet | told |
 //!
-//! Mode and lag are what an operator may override. Life, and everything that keeps two regions from writing at once,
-//! nobody may.
+//! Mode and lag are what an operator may override; maintenance is ended first, by name. Life, and everything that keeps
+//! two regions from writing at once, nobody may.
 
 mod candidate;
 mod conditions;
@@ -30,7 +30,7 @@ use holdfast_types::{AppName, OperationId, RegionName, refusal::Reason, spec::Mo
 
 pub use candidate::{Standby, StandbyDatabase, able, choose, standbys};
 
-use crate::{counter::Counter, verdict::Finding};
+use crate::{counter::Counter, maintenance::Scope, records::Maintenance, verdict::Finding};
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +69,8 @@ pub struct GateInput<'a> {
     pub lease_over: bool,
     /// Every other region of the app, in the order of the spec. See [`standbys`].
     pub standbys: &'a [Standby],
-    /// Always off until maintenance exists.
-    pub maintenance: bool,
+    /// The maintenance that the app is in.
+    pub maintenance: Option<(&'a Scope, &'a Maintenance)>,
     /// The mutating operation that runs on the app.
     pub other_operation: Option<OperationId>,
     /// An incident of an automatic failover of this app that nobody has acknowledged. Always `None` until incidents

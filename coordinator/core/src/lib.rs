@@ -6,6 +6,7 @@ pub mod counter;
 pub mod engine;
 pub mod gate;
 pub mod grants;
+pub mod maintenance;
 pub mod plan;
 pub mod promotable;
 pub mod records;

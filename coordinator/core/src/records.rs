@@ -3,11 +3,13 @@
 //! Fields are added, numbers never reused. Names and times are plain here (text, milliseconds), because rows outlive
 //! the code that wrote them; [`crate::state`] hands them out as the types the rest of the core decides with.
 
+mod maintenance;
 mod operation;
 mod people;
 
 use prost::Message;
 
+pub use maintenance::*;
 pub use operation::*;
 pub use people::*;
 
@@ -171,4 +173,25 @@ pub struct App {
     /// The generation with which the active region became it; 0 = written before this was kept.
     #[prost(uint64, tag = "17")]
     pub active_since: u64,
+    /// The generation with which the app was declared: one more than it had when an app of its name was removed before.
+    /// 0 = 1.
+    #[prost(uint64, tag = "18")]
+    pub first_generation: u64,
+}
+
+/// What is left of an app that was removed. Generations are never used twice: hosts keep durably which they have fenced.
+#[derive(Clone, PartialEq, Message)]
+pub struct RemovedApp {
+    /// Its last generation: no host has seen a higher one.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Log index of the entry that removed it: what is told from then on is newer than all that was told of the app.
+    #[prost(uint64, tag = "2")]
+    pub index: u64,
+    /// Milliseconds since the Unix epoch.
+    #[prost(int64, tag = "3")]
+    pub at: i64,
+    /// Who removed it.
+    #[prost(string, tag = "4")]
+    pub by: String,
 }

@@ -149,7 +149,11 @@ fn with_next(refusal: Refusal, spec: &AppSpec) -> Refusal {
         | Reason::HostAbsent
         | Reason::UnknownOperator
         | Reason::LastAdmin
-        | Reason::NotAllowedThere => format!("holdfast why {}", spec.app),
+        | Reason::NotAllowedThere
+        | Reason::InMaintenance
+        | Reason::NoMaintenance
+        | Reason::HostInUse
+        | Reason::HostLive => format!("holdfast why {}", spec.app),
     };
     refusal.next(next)
 }
@@ -267,6 +271,18 @@ impl v1::apps_server::Apps for Api {
         let about = About { call: "apply", subject: &subject, why: "" };
         let call = self.begin(&request, Right::Declare, about).await?;
         let done = self.apply_spec(&call, request.into_inner()).await;
+        self.end(call, done).await
+    }
+
+    async fn remove(&self, request: Request<v1::RemoveAppRequest>) -> Result<Response<v1::RemoveAppReply>, Status> {
+        let message = request.get_ref();
+        if message.dry_run {
+            authorise::operator(&request, &self.replica, Right::Declare)?;
+            return self.remove_app(None, request.into_inner()).await.map(Response::new);
+        }
+        let about = About { call: "apps remove", subject: &message.app, why: &message.reason };
+        let call = self.begin(&request, Right::Declare, about).await?;
+        let done = self.remove_app(Some(&call), request.into_inner()).await;
         self.end(call, done).await
     }
 }

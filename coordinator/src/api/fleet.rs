@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Api,
     attention::attention,
+    maintenance,
     picture::{HostPicture, Hosts, LeasePicture, Picture, RegionPicture, region_rows},
     weak, why, wire,
 };
@@ -38,12 +39,14 @@ impl Api {
                 let number = OperationId(app.record.last_operation);
                 s.operation(number).map(|op| (number, op.clone()))
             };
-            s.apps().iter().map(|(name, app)| (name.clone(), app.clone(), last(app))).collect()
+            let maintenance = |app: &App| s.maintenance_of(app).map(|(scope, m)| (scope.clone(), m.clone()));
+            s.apps().iter().map(|(name, app)| (name.clone(), app.clone(), last(app), maintenance(app))).collect()
         });
         let live = self.watch.hosts();
         let pictures = apps
             .into_iter()
-            .map(|(name, app, last)| Picture {
+            .map(|(name, app, last, maintenance)| Picture {
+                maintenance,
                 regions: self.regions_of(&name, &app, judged, &live, boot),
                 leases: self.leases_of(&name, &app, boot),
                 gate: judged.then(|| self.watch.gate(&name)).flatten(),
@@ -191,7 +194,7 @@ impl v1::fleet_server::Fleet for Api {
             apps: pictures.iter().map(Picture::row).collect(),
             regions: region_rows(&pictures, &hosts),
             attention: attention(&pictures, &hosts, wall),
-            notes: notes(&pictures),
+            notes: self.replica.read(maintenance::notes).into_iter().chain(notes(&pictures)).collect(),
         };
         if let Err(error) = led {
             reply.leader = match &error {

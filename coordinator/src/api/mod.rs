@@ -6,11 +6,12 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `fleet`, `apps`, `operations`, `tokens`, `certificates`, `people`, `audit` | the services: gather, ask, propose, answer |
+//! | `fleet`, `apps`, `operations`, `tokens`, `certificates`, `people`, `audit`, `maintenance` | the services: gather, ask, propose, answer |
 //! | `call` | who may change something, and what came of it, in the audit trail |
 //! | `picture` | one app and the hosts as they are now, and the rows that `status` shows of them |
 //! | `attention` | what needs a human |
 //! | `why` | the evidence behind the verdicts, and what follows from it |
+//! | `removal` | what becomes of an app that is removed |
 //! | `look` | what a first look at the hosts of a new app concludes |
 //! | `diff` | what a spec changes |
 //! | `weak` | where a spec promises less than it could |
@@ -27,10 +28,12 @@ mod diff;
 mod fleet;
 mod journal;
 mod look;
+mod maintenance;
 mod operations;
 mod people;
 mod picture;
 mod refuse;
+mod removal;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -7,11 +7,13 @@ use std::{
     time::Duration,
 };
 
-use holdfast_coordinator_core::{counter::Counter, gate::StandbyDatabase, records, state::App, verdict::Kind};
+use holdfast_coordinator_core::{
+    counter::Counter, gate::StandbyDatabase, maintenance::Scope, records, state::App, verdict::Kind,
+};
 use holdfast_proto::v1;
 use holdfast_types::{AppName, HostName, OperationId, RegionName, WallTime, WriterName, spec::Mode, time::span};
 
-use super::wire;
+use super::{maintenance, wire};
 use crate::{fleet::Presence, rounds::GateSeen};
 
 /// An app as it is now.
@@ -28,6 +30,8 @@ pub(super) struct Picture {
     pub(super) gate: Option<GateSeen>,
     /// Its last operation.
     pub(super) last: Option<(OperationId, records::Operation)>,
+    /// The maintenance that it is in.
+    pub(super) maintenance: Option<(Scope, records::Maintenance)>,
 }
 
 /// A region of an app as it is now.
@@ -224,6 +228,7 @@ impl Picture {
             running_operation: record.operation,
             revision: record.revision,
             held: self.app.held(),
+            maintenance: self.maintenance.as_ref().map(|(scope, m)| maintenance::wired(scope, m)),
         }
     }
 }

@@ -79,6 +79,7 @@ pub(super) fn good_day() -> Picture {
         LeasePicture { state: v1::LeaseState::Ended, left: Some(Duration::from_millis(2_400)), generation: 1 },
     )]);
     Picture {
+        maintenance: None,
         name: AppName::new("shop").expect("a name"),
         regions: vec![region("us-east", BTreeMap::new()), region("us-west", west)],
         leases,

@@ -31,6 +31,7 @@ use tonic::{Request, Status};
 mod agents;
 mod people;
 mod strangers;
+mod surface;
 
 use super::{Api, RefusedCalls, samples};
 use crate::{

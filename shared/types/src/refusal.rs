@@ -124,6 +124,14 @@ reasons! {
     UnknownOperator = 26, "unknown-operator", Refused;
     /// The only admin cannot be put out.
     LastAdmin = 27, "last-admin", Refused;
+    /// The app is in maintenance: nothing moves it.
+    InMaintenance = 28, "maintenance", Refused;
+    /// What was to be taken out of maintenance is not in it.
+    NoMaintenance = 29, "no-maintenance", Refused;
+    /// An app spec names the host, so it cannot be removed.
+    HostInUse = 30, "host-in-use", Refused;
+    /// The host has a live session, and nobody said that it is to be removed all the same.
+    HostLive = 31, "host-live", Refused;
     /// A host's own list leaves out a writer of the spec.
     NotAllowedThere = 45, "not-allowed-there", Refused;
 }

@@ -78,6 +78,12 @@ impl WallTime {
         self.timestamp().strftime("%H:%M:%S").to_string()
     }
 
+    /// `2026-11-20 21:04`, UTC.
+    #[must_use]
+    pub fn minute(self) -> String {
+        self.timestamp().strftime("%Y-%m-%d %H:%M").to_string()
+    }
+
     /// `21:04:17.532`, UTC.
     #[must_use]
     pub fn clock_millis(self) -> String {

@@ -21,6 +21,7 @@ fn timings() -> Timings {
 
 fn wish(generation: u64) -> Wish {
     Wish {
+        first: Generation(1),
         generation: g(generation),
         here: true,
         since: g(0),
@@ -90,6 +91,48 @@ fn a_grant_of_an_unknown_number_or_an_old_or_fenced_generation_changes_nothing()
     holder.fence_ordered(g(3)).expect("not released");
     assert_eq!(grant(&mut holder, ask.number, g(3)), Taken::Fenced);
     assert_eq!(holder.right(), Right::None);
+}
+
+/// An app of this name was removed at generation 7 and is declared again.
+fn declared_again(here: bool) -> Wish {
+    Wish { first: g(8), since: g(8), here, ..wish(8) }
+}
+
+#[test]
+fn an_app_that_is_declared_again_stops_no_writer_before_its_first_lease() {
+    let kept = Kept { fenced: g(7), ..Kept::default() };
+    let (mut holder, effects) = Holder::start(Kept { wish: Some(declared_again(true)), ..kept }, None, false, 0, at(0));
+    assert!(!fences(&effects) && !holder.watches() && holder.stray_found().is_empty());
+    // The standby's database must be one from the first moment on.
+    let (standby, _) = Holder::start(Kept { wish: Some(declared_again(false)), ..kept }, None, false, 0, at(0));
+    assert!(standby.watches());
+    // A later generation is none that a look has found writing here.
+    let moved = Wish { since: g(9), ..wish(9) };
+    let (moved, _) = Holder::start(Kept { wish: Some(Wish { first: g(8), ..moved }), ..kept }, None, false, 0, at(0));
+    assert!(moved.watches());
+    // Nor would one that began below what is fenced here be taken up: that is why generations go on.
+    let ask = ask_of(&holder.tick(at(1))).or_else(|| ask_of(&effects)).expect("asks");
+    assert_eq!(holder.grant(ask.number, g(7), Terms::Ends(SPAN), at(2)).0, Taken::Fenced);
+    assert_eq!(holder.grant(ask.number, g(8), Terms::Ends(SPAN), at(2)).0, Taken::Yes);
+}
+
+#[test]
+fn what_was_declared_active_here_starts_again_by_itself_after_a_fence() {
+    for first in [1, 8] {
+        let here = Wish { first: g(first), since: g(first), ..wish(first) };
+        let mut holder = fresh();
+        let ask = ask_of(&holder.desired(here, at(0))).expect("asks");
+        assert_eq!(holder.grant(ask.number, g(first), Terms::Ends(SPAN), at(1)).0, Taken::Yes);
+        holder.stored(Fact::Held(g(first)), at(2));
+        assert!(fences(&holder.tick(at(3_000))));
+        holder.stored(Fact::Fenced(g(first)), at(3_001));
+        holder.fence_finished(at(3_002));
+        let next = Wish { generation: g(first + 1), ..here };
+        let ask = ask_of(&holder.desired(next, at(3_100))).expect("asks");
+        holder.grant(ask.number, g(first + 1), Terms::Ends(SPAN), at(3_101));
+        let started = holder.stored(Fact::Held(g(first + 1)), at(3_102));
+        assert!(started.contains(&Effect::Start { generation: g(first + 1) }), "first {first}: {started:?}");
+    }
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub struct Wish {
     pub here: bool,
     /// The generation with which the active region became it; 0: not known.
     pub since: Generation,
+    /// The generation with which the app was declared: until it ends nothing of the app was ever moved or fenced.
+    pub first: Generation,
     /// Whether a hold is committed: nobody is granted a lease of this generation any more.
     pub held: bool,
     /// Whether a lease has an end: somebody could take over.

@@ -69,3 +69,27 @@ pub struct Applied {
     /// Where a promise is weaker.
     pub notes: Vec<String>,
 }
+
+/// `holdfast apps remove`.
+#[derive(Serialize)]
+pub struct RemovedApp {
+    revision: u64,
+    active_region: Option<String>,
+    generation: u64,
+    left: Vec<String>,
+    told: Vec<String>,
+    absent: Vec<String>,
+}
+
+impl From<v1::RemoveAppReply> for RemovedApp {
+    fn from(r: v1::RemoveAppReply) -> Self {
+        Self {
+            revision: r.revision,
+            active_region: said(&r.active_region),
+            generation: r.generation,
+            left: r.left,
+            told: r.told,
+            absent: r.absent,
+        }
+    }
+}

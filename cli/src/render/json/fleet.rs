@@ -48,6 +48,29 @@ pub struct App {
     last_move_at: Option<String>,
     last_move: Option<String>,
     running_operation: Option<u64>,
+    maintenance: Option<InMaintenance>,
+}
+
+/// A maintenance that an app is in.
+#[derive(Serialize)]
+struct InMaintenance {
+    scope: String,
+    by: String,
+    why: String,
+    since: Option<String>,
+    until: Option<String>,
+}
+
+impl From<v1::InMaintenance> for InMaintenance {
+    fn from(m: v1::InMaintenance) -> Self {
+        Self {
+            since: instant(m.since.as_ref()),
+            until: instant(m.until.as_ref()),
+            scope: m.scope,
+            by: m.by,
+            why: m.why,
+        }
+    }
 }
 
 /// The right of the app's writers to run.
@@ -116,6 +139,7 @@ impl From<v1::AppStatus> for App {
             last_move_at: instant(a.last_move_at.as_ref()),
             last_move: said(&a.last_move),
             running_operation: number(a.running_operation),
+            maintenance: a.maintenance.map(InMaintenance::from),
             app: a.app,
         }
     }

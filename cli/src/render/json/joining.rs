@@ -68,3 +68,32 @@ pub struct RevokedHost {
     /// How many live sessions were cut.
     pub sessions_cut: u32,
 }
+
+/// `holdfast hosts remove`.
+#[derive(Serialize)]
+pub struct RemovedHost {
+    /// The host.
+    pub host: String,
+    /// Its region.
+    pub region: String,
+    /// How many certificates are revoked.
+    pub certificates: u32,
+    /// How many live sessions were cut.
+    pub sessions_cut: u32,
+    /// What is left on the host.
+    pub left: Vec<String>,
+}
+
+impl RemovedHost {
+    /// Of this host.
+    #[must_use]
+    pub fn new(host: &str, r: v1::RemoveHostReply) -> Self {
+        Self {
+            host: host.to_owned(),
+            region: r.region,
+            certificates: r.certificates,
+            sessions_cut: r.sessions_cut,
+            left: r.left,
+        }
+    }
+}

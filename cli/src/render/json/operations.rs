@@ -127,6 +127,32 @@ impl From<v1::Operation> for Operation {
     }
 }
 
+/// `holdfast maintenance on`.
+#[derive(Serialize)]
+pub struct MaintenanceBegun {
+    until: Option<String>,
+    apps: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl From<v1::BeginMaintenanceReply> for MaintenanceBegun {
+    fn from(r: v1::BeginMaintenanceReply) -> Self {
+        Self { until: instant(r.until.as_ref()), apps: r.apps, notes: r.notes }
+    }
+}
+
+/// `holdfast maintenance off`.
+#[derive(Serialize)]
+pub struct MaintenanceEnded {
+    still: Vec<String>,
+}
+
+impl From<v1::EndMaintenanceReply> for MaintenanceEnded {
+    fn from(r: v1::EndMaintenanceReply) -> Self {
+        Self { still: r.still }
+    }
+}
+
 /// `holdfast failover --detach`.
 #[derive(Serialize)]
 pub struct Begun {

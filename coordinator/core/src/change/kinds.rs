@@ -343,3 +343,59 @@ pub struct CallRefused {
     #[prost(string, tag = "1")]
     pub what: String,
 }
+
+/// See [`Kind::BeginMaintenance`].
+#[derive(Clone, PartialEq, Message)]
+pub struct BeginMaintenance {
+    /// Of this app; empty = not of one.
+    #[prost(string, tag = "1")]
+    pub app: String,
+    /// Of this region; empty = not of one. Neither app nor region = of everything.
+    #[prost(string, tag = "2")]
+    pub region: String,
+    /// How long, milliseconds.
+    #[prost(uint64, tag = "3")]
+    pub lasts: u64,
+    /// Why.
+    #[prost(string, tag = "4")]
+    pub why: String,
+}
+
+/// See [`Kind::EndMaintenance`].
+#[derive(Clone, PartialEq, Message)]
+pub struct EndMaintenance {
+    /// Of this app; empty = not of one.
+    #[prost(string, tag = "1")]
+    pub app: String,
+    /// Of this region; empty = not of one. Neither app nor region = of everything.
+    #[prost(string, tag = "2")]
+    pub region: String,
+    /// Only the one that began with this entry; 0 = whichever there is.
+    #[prost(uint64, tag = "3")]
+    pub index: u64,
+}
+
+/// See [`Kind::RemoveHost`].
+#[derive(Clone, PartialEq, Message)]
+pub struct RemoveHost {
+    /// Which.
+    #[prost(string, tag = "1")]
+    pub host: String,
+    /// Why.
+    #[prost(string, tag = "2")]
+    pub reason: String,
+}
+
+/// See [`Kind::RemoveApp`].
+#[derive(Clone, PartialEq, Message)]
+pub struct RemoveApp {
+    /// Which.
+    #[prost(string, tag = "1")]
+    pub app: String,
+    /// The revision it was decided on.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// The generation it was decided on.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+}

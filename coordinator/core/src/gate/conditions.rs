@@ -6,6 +6,7 @@ use super::{
     AskedBy, Condition, GateInput, GateLine, Standby,
     candidate::{behind, chosen, obstacle},
 };
+use crate::maintenance::told;
 
 pub(super) fn judge(input: &GateInput<'_>) -> Vec<GateLine> {
     Condition::ALL.into_iter().map(|condition| line(input, condition)).collect()
@@ -53,7 +54,10 @@ fn mode(input: &GateInput<'_>) -> Judged {
 }
 
 fn maintenance(input: &GateInput<'_>) -> Judged {
-    if input.maintenance { Err((None, format!("{} is in maintenance", input.app))) } else { Ok("off".to_owned()) }
+    match input.maintenance {
+        Some((scope, maintenance)) => Err((Some(Reason::InMaintenance), told(scope, maintenance))),
+        None => Ok("off".to_owned()),
+    }
 }
 
 fn other_operation(input: &GateInput<'_>) -> Judged {

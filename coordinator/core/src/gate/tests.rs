@@ -65,6 +65,12 @@ impl Gate {
     }
 
     fn ask(&self) -> GateAnswer {
+        let maintenance = Maintenance {
+            by: "operator ada".to_owned(),
+            why: "new disks".to_owned(),
+            until: 1_795_208_400_000,
+            ..Maintenance::default()
+        };
         ask(&GateInput {
             app: &AppName::new("smellpin").expect("an app name"),
             mode: self.mode,
@@ -77,7 +83,7 @@ impl Gate {
             own_life: &self.own_life,
             lease_over: self.lease_over,
             standbys: &self.standbys,
-            maintenance: self.maintenance,
+            maintenance: self.maintenance.then_some((&Scope::All, &maintenance)),
             other_operation: self.other_operation,
             earlier_incident: self.earlier_incident,
         })
@@ -112,7 +118,7 @@ fn each_condition_alone_closes_the_gate_to_the_verdicts() {
     type Break = fn(&mut Gate);
     let table: [(Condition, Option<Reason>, Break); 7] = [
         (Condition::Mode, Some(Reason::NoFailover), |g| g.mode = None),
-        (Condition::Maintenance, None, |g| g.maintenance = true),
+        (Condition::Maintenance, Some(Reason::InMaintenance), |g| g.maintenance = true),
         (Condition::OtherOperation, Some(Reason::OperationRunning), |g| g.other_operation = Some(OperationId(41))),
         (Condition::Incidents, None, |g| g.earlier_incident = Some(7)),
         (Condition::Unhealthy, None, |g| g.counter.failing = 2),
@@ -262,6 +268,20 @@ fn a_refusal_says_what_was_seen_and_what_to_type_next() {
 }
 
 #[test]
+fn maintenance_refuses_everybody_and_names_who_why_and_how_to_end_it() {
+    for mut gate in [Gate::new(), Gate::by_operator(Some("us-west"))] {
+        gate.maintenance = true;
+        let GateAnswer::Closed { condition, headline, next, .. } = gate.ask() else {
+            panic!("in maintenance");
+        };
+        assert_eq!(condition, Condition::Maintenance);
+        let why = "the whole cluster is in maintenance until 2026-11-20 21:00 UTC (operator ada: new disks)";
+        assert!(headline.ends_with(why), "{headline}");
+        assert_eq!(next, ["holdfast maintenance off --all", "holdfast why smellpin"]);
+    }
+}
+
+#[test]
 fn the_lines_say_how_far_the_candidate_is() {
     let mut gate = Gate::new();
     gate.standbys = vec![standby("us-west", "usw-db1", 0x3A_945A_1100 - (41 << 20))];
@@ -339,7 +359,7 @@ proptest! {
     fn no_automatic_failover_without_a_full_run_a_candidate_and_the_mode(gate in any_gate()) {
         if let GateAnswer::Open { candidate, lines } = gate.ask() {
             prop_assert!(lines.iter().all(|line| line.holds));
-            prop_assert!(gate.proofs.is_empty() && gate.other_operation.is_none());
+            prop_assert!(gate.proofs.is_empty() && gate.other_operation.is_none() && !gate.maintenance);
             let taken = gate.standbys.iter().find(|s| s.region == candidate).expect("one of them");
             prop_assert!(taken.promotable && taken.databases.values().all(|d| d.live && d.followed != Some(false)));
             if gate.asked_by == AskedBy::Verdicts {
@@ -356,9 +376,9 @@ proptest! {
         let next = match answer {
             GateAnswer::Open { .. } => return Ok(()),
             GateAnswer::Closed { next, reason, condition, .. } => {
-                // A refusal that an operator gets must have its page in the guide. Maintenance comes with its own.
+                // A refusal that an operator gets must have its page in the guide.
                 let operator = gate.asked_by != AskedBy::Verdicts;
-                prop_assert!(!operator || reason.is_some() || condition == Condition::Maintenance);
+                prop_assert!(!operator || reason.is_some(), "{condition}");
                 next
             }
             GateAnswer::Alert { next, .. } => next,

@@ -46,7 +46,11 @@ pub(super) fn next(input: &GateInput<'_>, line: &GateLine) -> Vec<String> {
             None => vec![why],
         },
         Condition::Target => vec![why, "holdfast regions".to_owned()],
-        Condition::Maintenance | Condition::Incidents => vec![overriding(input), why],
+        Condition::Maintenance => {
+            let off = input.maintenance.map(|(scope, _)| scope.off());
+            off.into_iter().chain([why]).collect()
+        }
+        Condition::Incidents => vec![overriding(input), why],
         Condition::Mode if input.mode.is_some() => vec![overriding(input), why],
         Condition::Mode | Condition::Unhealthy => vec![why],
         Condition::Candidate => {

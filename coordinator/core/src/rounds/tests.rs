@@ -395,7 +395,7 @@ fn ask_now(world: &World) -> GateAnswer {
         own_life: &[],
         lease_over: false,
         standbys: &standbys,
-        maintenance: false,
+        maintenance: None,
         other_operation: None,
         earlier_incident: None,
     })

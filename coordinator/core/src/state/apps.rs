@@ -161,11 +161,16 @@ impl State {
         let Some(active) = region else {
             return Err(refuse(Reason::NoSingleWriter, format!("app {name} is new and has no active region")));
         };
+        let before = self.generation_before(&name);
+        self.no_more_removed(cx, &name);
         let mut app = App {
             record: records::App {
                 spec_yaml: c.spec_yaml.clone(),
                 revision: 1,
                 moved_by: "first apply".to_owned(),
+                // Above whatever its hosts may have fenced of an app of this name before.
+                generation: before,
+                first_generation: before + 1,
                 ..records::App::default()
             },
             spec: new,

@@ -1,6 +1,9 @@
 //! The audit trail: an entry goes in with the very change that it tells of, or with the refusal of it.
 
-use holdfast_types::audit::{Entry, Hash};
+use holdfast_types::{
+    WallTime,
+    audit::{Entry, Hash},
+};
 
 use super::{Answer, Context, Key, State};
 use crate::{
@@ -50,8 +53,13 @@ fn came_of(kind: &Kind, number: u64) -> String {
     match kind {
         Kind::StartOperation(_) => format!("operation {number}"),
         Kind::ApplySpec(_) => format!("revision {number}"),
+        Kind::RemoveApp(_) => format!("removed at generation {number}"),
         Kind::Enrol(_) | Kind::Issue(_) | Kind::RedeemInvite(_) => format!("certificate {number}"),
-        Kind::Revoke(_) | Kind::RevokeOperator(_) => format!("certificates revoked: {number}"),
+        Kind::BeginMaintenance(_) => {
+            let until = WallTime(i64::try_from(number).unwrap_or(i64::MAX));
+            format!("until {until}")
+        }
+        Kind::Revoke(_) | Kind::RevokeOperator(_) | Kind::RemoveHost(_) => format!("certificates revoked: {number}"),
         Kind::Init(_)
         | Kind::CreateToken(_)
         | Kind::RevokeToken(_)
@@ -71,6 +79,7 @@ fn came_of(kind: &Kind, number: u64) -> String {
         | Kind::NextGeneration(_)
         | Kind::EndHold(_)
         | Kind::AddOperator(_)
+        | Kind::EndMaintenance(_)
         | Kind::CallRefused(_) => "done".to_owned(),
     }
 }

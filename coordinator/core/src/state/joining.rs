@@ -216,11 +216,10 @@ impl State {
         Ok(revoked)
     }
 
-    fn revoke_of_host(&mut self, cx: &mut Context<'_>, host: &HostName) {
-        if let Some(region) = self.hosts.get(host).map(|h| h.region.clone()) {
-            let bearer = agent_uri(&self.cluster.id, &region, host.as_str());
-            self.revoke_bearer(cx, &bearer);
-        }
+    pub(super) fn revoke_of_host(&mut self, cx: &mut Context<'_>, host: &HostName) -> u64 {
+        let Some(region) = self.hosts.get(host).map(|h| h.region.clone()) else { return 0 };
+        let bearer = agent_uri(&self.cluster.id, &region, host.as_str());
+        self.revoke_bearer(cx, &bearer)
     }
 
     pub(super) fn revoke_bearer(&mut self, cx: &mut Context<'_>, bearer: &str) -> u64 {

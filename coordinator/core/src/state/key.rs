@@ -2,6 +2,8 @@
 
 use holdfast_types::{AppName, HostName, LogIndex, OperationId, OperatorName};
 
+use crate::maintenance::Scope;
+
 /// Names a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
@@ -21,6 +23,10 @@ pub enum Key {
     Operator(OperatorName),
     /// An entry of the audit trail, by its number.
     Audit(u64),
+    /// A maintenance, by what it covers.
+    Maintenance(Scope),
+    /// What is left of an app that was removed.
+    RemovedApp(AppName),
 }
 
 impl Key {
@@ -34,6 +40,10 @@ impl Key {
             Self::Operation(number) => format!("operation/{:020}", number.0),
             Self::Operator(name) => format!("operator/{name}"),
             Self::Audit(number) => format!("audit/{number:020}"),
+            Self::RemovedApp(name) => format!("removed-app/{name}"),
+            Self::Maintenance(Scope::All) => "maintenance/all".to_owned(),
+            Self::Maintenance(Scope::App(name)) => format!("maintenance/app/{name}"),
+            Self::Maintenance(Scope::Region(name)) => format!("maintenance/region/{name}"),
         }
         .into_bytes()
     }
@@ -52,6 +62,13 @@ impl Key {
             "operation" => Self::Operation(OperationId(id.parse().map_err(|_| bad())?)),
             "operator" => Self::Operator(id.parse().map_err(|_| bad())?),
             "audit" => Self::Audit(id.parse().map_err(|_| bad())?),
+            "removed-app" => Self::RemovedApp(id.parse().map_err(|_| bad())?),
+            "maintenance" => Self::Maintenance(match id.split_once('/') {
+                None if id == "all" => Scope::All,
+                Some(("app", name)) => Scope::App(name.parse().map_err(|_| bad())?),
+                Some(("region", name)) => Scope::Region(name.parse().map_err(|_| bad())?),
+                Some(_) | None => return Err(bad()),
+            }),
             _ => return Err(bad()),
         })
     }

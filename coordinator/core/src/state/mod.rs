@@ -8,8 +8,10 @@ mod audit;
 mod generations;
 mod joining;
 mod key;
+mod maintenance;
 mod operations;
 mod people;
+mod removal;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +30,7 @@ pub use key::{Key, StateError};
 
 use crate::{
     change::{Change, Kind, Outcome, Refused},
+    maintenance::Scope,
     records,
 };
 
@@ -135,6 +138,8 @@ pub struct State {
     operations: BTreeMap<OperationId, records::Operation>,
     operators: BTreeMap<OperatorName, records::Operator>,
     audit: BTreeMap<u64, records::AuditEntry>,
+    maintenance: BTreeMap<Scope, records::Maintenance>,
+    removed: BTreeMap<AppName, records::RemovedApp>,
 }
 
 /// What a change is applied with: where it stands, when it was proposed, and the rows it has touched so far.
@@ -204,6 +209,12 @@ impl State {
                 Key::Audit(number) => {
                     state.audit.insert(number, records::AuditEntry::decode(&*value).map_err(record)?);
                 }
+                Key::RemovedApp(name) => {
+                    state.removed.insert(name, records::RemovedApp::decode(&*value).map_err(record)?);
+                }
+                Key::Maintenance(scope) => {
+                    state.maintenance.insert(scope, records::Maintenance::decode(&*value).map_err(record)?);
+                }
             }
         }
         Ok(state)
@@ -223,6 +234,8 @@ impl State {
         keys.extend(self.operations.keys().copied().map(Key::Operation));
         keys.extend(self.operators.keys().cloned().map(Key::Operator));
         keys.extend(self.audit.keys().copied().map(Key::Audit));
+        keys.extend(self.maintenance.keys().cloned().map(Key::Maintenance));
+        keys.extend(self.removed.keys().cloned().map(Key::RemovedApp));
         let mut rows: Vec<_> = keys.iter().filter_map(|k| self.row(k).map(|value| (k.encode(), value))).collect();
         rows.sort();
         rows
@@ -238,6 +251,8 @@ impl State {
             Key::Operation(number) => self.operations.get(number).map(prost::Message::encode_to_vec),
             Key::Operator(name) => self.operators.get(name).map(prost::Message::encode_to_vec),
             Key::Audit(number) => self.audit.get(number).map(prost::Message::encode_to_vec),
+            Key::RemovedApp(name) => self.removed.get(name).map(prost::Message::encode_to_vec),
+            Key::Maintenance(scope) => self.maintenance.get(scope).map(prost::Message::encode_to_vec),
         }
     }
 
@@ -303,6 +318,10 @@ impl State {
             Kind::RedeemInvite(c) => self.redeem_invite(cx, c),
             Kind::RevokeOperator(c) => self.revoke_operator(cx, c),
             Kind::CallRefused(_) => Ok(0),
+            Kind::BeginMaintenance(c) => self.begin_maintenance(cx, c),
+            Kind::EndMaintenance(c) => self.end_maintenance(cx, c),
+            Kind::RemoveHost(c) => self.remove_host(cx, c),
+            Kind::RemoveApp(c) => self.remove_app(cx, c),
         }
     }
 

@@ -71,6 +71,7 @@ impl State {
             ));
         }
         check_new(&[], &planned.steps)?;
+        self.refuse_in_maintenance(planned)?;
         let number = self.cluster.last_operation + 1;
         let (name, app) = self.app_mut(&planned.app)?;
         app.on_generation(&name, c.generation)?;
