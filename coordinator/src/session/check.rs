@@ -1,8 +1,9 @@
 //! What an agent may say: each message is looked at before anything of it is kept. Plain functions of plain values.
 
+use holdfast_coordinator_core::verdict::CheckRef;
 use holdfast_proto::v1;
 use holdfast_shared::{refusals::one_line, span};
-use holdfast_types::{CheckName, HostName, RegionName};
+use holdfast_types::{HostName, RegionName};
 
 /// Apps that one host can hold leases of, or has proxies for; it has a few dozen.
 const APPS_MAX: usize = 1_024;
@@ -54,7 +55,8 @@ pub(super) fn observation(seen: &mut v1::Observation) -> Result<(), String> {
         }
         Ok(v1::Outcome::Ok | v1::Outcome::Failing | v1::Outcome::CouldNotRun) => {}
     }
-    CheckName::new(&*seen.check).map_err(|e| format!("check of an observation: {e}"))?;
+    // Also what no spec names: every writer is looked at.
+    seen.check.parse::<CheckRef>().map_err(|e| format!("check of an observation: {e}"))?;
     RegionName::new(&*seen.region).map_err(|e| format!("region of an observation: {e}"))?;
     if !seen.target.is_empty() {
         HostName::new(&*seen.target).map_err(|e| format!("target of an observation: {e}"))?;
@@ -158,6 +160,7 @@ mod tests {
     #[test]
     fn an_observation_that_no_agent_makes_is_refused_by_what_is_wrong() {
         assert_eq!(observation(&mut good()), Ok(()));
+        assert_eq!(observation(&mut v1::Observation { check: "writer:pg".to_owned(), ..good() }), Ok(()));
         let long = "x".repeat(70_000);
         let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
         let least = Some(prost_types::Duration { seconds: i64::MIN, nanos: i32::MIN });
