@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rustls_pki_types::ServerName;
 use serde::Deserialize;
 
 /// Where everything lives unless said otherwise.
@@ -66,7 +67,11 @@ impl Config {
         Self::parse(file, &text)
     }
 
-    fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+    /// Reads and checks a text.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with all problems at once.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let raw: RawConfig = toml::from_str(text)
             .map_err(|e| ConfigError::Parse { file: file.to_owned(), problem: e.to_string().trim_end().to_owned() })?;
         let mut problems = Vec::new();
@@ -104,10 +109,17 @@ impl Config {
 /// Why a text is no address that others can dial.
 #[must_use]
 pub fn address_problem(address: &str) -> Option<String> {
-    let ok = address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p != 0));
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let ok = server_name(address).is_some() && port.is_some_and(|port| port != 0);
     (!ok).then(|| format!("address is \"{address}\"; write how agents reach this coordinator, as in c1.example:7443"))
+}
+
+/// The name or IP address in `host:port`, as it stands in a server's certificate.
+#[must_use]
+pub fn server_name(address: &str) -> Option<ServerName<'static>> {
+    let (host, _) = address.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    ServerName::try_from(host.to_owned()).ok()
 }
 
 #[cfg(test)]
@@ -130,6 +142,12 @@ mod tests {
         let error = Config::parse(Path::new(FILE), text).unwrap_err().to_string();
         for part in ["state_dir", "listen", "address"] {
             assert!(error.contains(part), "{error}");
+        }
+        for bad in ["c1.example", ":7443", "c1.example:0", "c 1:7443", "c1.example:65536", "[::1:7443"] {
+            assert!(address_problem(bad).is_some(), "{bad}");
+        }
+        for good in ["c1.example:7443", "10.0.0.1:1", "[fd00::7]:7443"] {
+            assert_eq!(address_problem(good), None);
         }
         let error = Config::parse(Path::new(FILE), "adress = \"c1:1\"\n").unwrap_err().to_string();
         assert!(error.contains("adress") && error.contains("line 1"), "{error}");

@@ -116,7 +116,8 @@ pub async fn init(request: Request, clock: SharedClock, random: [u8; 16]) -> any
         vec![],
     );
     let issuer =
-        Issuer::new(Arc::new(ca), cluster.clone(), replica, clock, FIRST_NODE, paths.identity.clone(), placeholder);
+        Issuer::new(Arc::new(ca), cluster.clone(), replica, clock, FIRST_NODE, paths.identity.clone(), placeholder)
+            .reached_at(&request.config.address);
     let own = issuer.issue_here(&Bearer::Coordinator { node: FIRST_NODE }, COORDINATOR_LIFETIME).await?;
     own.save_dir(&paths.identity)?;
     let admin = issuer.issue_here(&Bearer::Operator { name: request.operator.clone() }, OPERATOR_LIFETIME).await?;

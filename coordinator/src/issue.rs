@@ -16,17 +16,21 @@ use holdfast_proto::v1;
 use holdfast_shared::{
     clock::SharedClock,
     identity::{Bearer, parse_serial},
-    pki::{Ca, KeyAndCsr, Material, PkiError},
+    pki::{Ca, KeyAndCsr, Material, Naming, PkiError},
     refusal::to_status,
     refusals::{Refusals, RefusedKind},
     tls::{HotTls, Peer, TlsError},
     token::{JoinToken, PersonToken},
 };
 use holdfast_types::{HostName, WallTime, ids::ClusterId, refusal::Reason};
+use rustls_pki_types::ServerName;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::replica::{Author, COORDINATOR, ProposeError, Replica};
+use crate::{
+    config::server_name,
+    replica::{Author, COORDINATOR, ProposeError, Replica},
+};
 
 /// Agents renew at half of it.
 pub const AGENT_LIFETIME: Duration = Duration::from_hours(7 * 24);
@@ -73,6 +77,7 @@ pub struct Issuer {
     folder: PathBuf,
     own: Arc<Mutex<Material>>,
     refusals: Refusals,
+    reached_at: Option<ServerName<'static>>,
 }
 
 impl Issuer {
@@ -87,14 +92,21 @@ impl Issuer {
         folder: PathBuf,
         own: Material,
     ) -> Self {
-        let refusals = Refusals::new(Arc::clone(&clock));
-        Self { ca, cluster, replica, clock, node, folder, own: Arc::new(Mutex::new(own)), refusals }
+        let (own, refusals) = (Arc::new(Mutex::new(own)), Refusals::new(Arc::clone(&clock)));
+        Self { ca, cluster, replica, clock, node, folder, own, refusals, reached_at: None }
     }
 
     /// The same, counting what it refuses with all else that is refused.
     #[must_use]
     pub fn counting(self, refusals: Refusals) -> Self {
         Self { refusals, ..self }
+    }
+
+    /// This coordinator is dialled at `address` (`host:port`): its own certificate names that, for clients that look.
+    #[must_use]
+    pub fn reached_at(mut self, address: &str) -> Self {
+        self.reached_at = server_name(address);
+        self
     }
 
     /// The CA.
@@ -138,7 +150,8 @@ impl Issuer {
     pub async fn issue_here(&self, bearer: &Bearer, lifetime: Duration) -> Result<Material, IssueError> {
         let key = KeyAndCsr::generate()?;
         let serial = self.next_serial(bearer, lifetime, 0).await?;
-        let leaf = self.sign(&key.csr, bearer, serial, lifetime)?;
+        let naming = Naming { cluster: &self.cluster, bearer, reached_at: self.reached_at.as_ref() };
+        let leaf = self.ca.sign(&key.csr, &naming, serial, lifetime, self.clock.wall())?.to_vec();
         let c = self.credentials(leaf)?;
         Ok(Material::from_der(key.key, c.chain, c.roots, c.crls))
     }
@@ -154,7 +167,7 @@ impl Issuer {
         Ok(hot.reload(&own)?)
     }
 
-    /// Renews this coordinator's own certificate at half-life and the list of revoked ones as it changes.
+    /// Renews this coordinator's own certificate at half-life, or when it is reached at another address than before, and the list of revoked ones as it changes.
     pub async fn keep_up(&self, hot: Arc<HotTls>, cancel: CancellationToken) {
         let mut applied = self.replica.applied();
         let mut crl_number = None;
@@ -189,6 +202,7 @@ impl Issuer {
             let own = self.own.lock().expect("nothing panics while it holds the material");
             let until = own.identity(self.clock.wall()).map(|i| i.not_after).unwrap_or(WallTime(0));
             until.since(self.clock.wall()) < COORDINATOR_LIFETIME / 2
+                || self.reached_at.as_ref().is_some_and(|name| !own.answers_to(name))
         };
         if !due || !self.replica.leads() {
             return Ok(());

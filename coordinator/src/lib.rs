@@ -8,6 +8,7 @@ pub mod command;
 pub mod config;
 pub mod consensus;
 pub mod decide;
+pub mod describe;
 pub mod desired;
 pub mod duties;
 pub mod engine;

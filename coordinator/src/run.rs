@@ -20,6 +20,7 @@ use crate::{
     api::{Api, RefusedCalls},
     consensus::{Consensus, RaftConfig, RaftConsensus},
     decide::Decider,
+    describe::Health,
     duties::Promotable,
     engine::{Engine, Faults},
     fleet::Fleet,
@@ -92,7 +93,8 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
     let hot = HotTls::new(&material, clock.clone())?;
     let issuer =
         Issuer::new(Arc::new(ca), own.cluster.clone(), replica.clone(), clock.clone(), node, identity_folder, material)
-            .counting(hot.refusals().clone());
+            .counting(hot.refusals().clone())
+            .reached_at(&address);
     let leases = Leases::new(replica.clone(), fleet.clone(), clock.clone()).counting(hot.refusals().clone());
     tracing::info!(cluster = %own.cluster, node, serial = ?parse_serial(&own.serial), address = %address, "coordinator starts");
 
@@ -123,13 +125,14 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
         decider: decider.clone(),
         refused: RefusedCalls::default(),
     };
+    let health = Health::new(replica.clone(), tasks.clone(), cancel.child_token());
     let engine = Engine::new(replica.clone(), fleet.clone(), leases.clone(), clock.clone(), faults);
 
     // The end of any of these, before it was asked for, brings the coordinator down: systemd starts it again.
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let stream = incoming(hot.clone(), accept, cancel.child_token());
     let stop = cancel.clone();
-    let server = serve::router(sessions, api, issuer.clone());
+    let server = serve::router(sessions, api, issuer.clone(), health)?;
     parts.spawn(async move {
         server.serve_with_incoming_shutdown(stream, stop.cancelled_owned()).await.context("the listener stopped")
     });

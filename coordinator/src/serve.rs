@@ -4,10 +4,17 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use holdfast_proto::v1;
 use tonic::transport::{Server, server::Router};
+use tonic_health::pb::health_server::HealthServer;
 
-use crate::{api::Api, issue::Issuer, session::Sessions};
+use crate::{
+    api::Api,
+    describe::{self, Health},
+    issue::Issuer,
+    session::Sessions,
+};
 
 /// A token and a signing request; whoever sends them may be anybody.
 const STRANGER_BYTES_MAX: usize = 64 << 10;
@@ -36,13 +43,17 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_WITHIN: Duration = Duration::from_secs(4);
 
 /// Everything that is served, each with its limits.
-pub fn router(sessions: Sessions, api: Api, issuer: Issuer) -> Router {
+///
+/// # Errors
+/// When the contract that this was built with cannot be described.
+pub fn router(sessions: Sessions, api: Api, issuer: Issuer, health: Health) -> anyhow::Result<Router> {
     macro_rules! bounded {
         ($service:expr, $bytes:expr) => {
             $service.max_decoding_message_size($bytes)
         };
     }
-    Server::builder()
+    let (reflection, older_reflection) = describe::reflection().context("the contract cannot be described")?;
+    let router = Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_WITHIN))
         .max_concurrent_streams(STREAMS_MAX)
@@ -60,4 +71,8 @@ pub fn router(sessions: Sessions, api: Api, issuer: Issuer) -> Router {
         .add_service(bounded!(v1::people_server::PeopleServer::new(api.clone()), CALL_BYTES_MAX))
         .add_service(bounded!(v1::maintenance_server::MaintenanceServer::new(api.clone()), CALL_BYTES_MAX))
         .add_service(bounded!(v1::audit_server::AuditServer::new(api), CALL_BYTES_MAX))
+        .add_service(bounded!(HealthServer::new(health), CALL_BYTES_MAX))
+        .add_service(reflection)
+        .add_service(older_reflection);
+    Ok(router)
 }

@@ -18,13 +18,14 @@ use aws_lc_rs::digest;
 use holdfast_types::WallTime;
 use rustls_pki_types::CertificateDer;
 
-pub use ca::{Ca, CaFiles};
+pub use ca::{Ca, CaFiles, Naming};
 pub use material::Material;
 pub use request::KeyAndCsr;
 
 use crate::{files::FileError, identity::IdentityError};
 
-/// The name that every coordinator's certificate carries and every client expects, whatever address it dialled.
+/// The name that every coordinator's certificate carries and every client of ours expects, whatever address it dialled.
+/// Other clients look for what they dialled: that is in it too.
 pub const COORDINATOR_DNS_NAME: &str = "coordinator.holdfast.internal";
 
 /// How long a list of revoked certificates counts. It is made anew long before; only an outage of the coordinators

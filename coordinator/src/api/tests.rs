@@ -29,6 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status};
 
 mod agents;
+mod health;
 mod people;
 mod strangers;
 mod surface;

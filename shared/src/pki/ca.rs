@@ -14,7 +14,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams,
     SanType, SerialNumber,
 };
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer, ServerName};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{BACKDATED, COORDINATOR_DNS_NAME, CRL_LIFETIME, Pin, PkiError, request, sealed::Seal, system_time};
@@ -46,6 +46,17 @@ impl CaFiles {
             seal: folder.join("ca.seal"),
         }
     }
+}
+
+/// Whom a certificate is to name.
+#[derive(Debug, Clone, Copy)]
+pub struct Naming<'a> {
+    /// The cluster.
+    pub cluster: &'a ClusterId,
+    /// The bearer.
+    pub bearer: &'a Bearer,
+    /// Of a coordinator: the name or address that others dial. Our own clients do without; any other client looks for it.
+    pub reached_at: Option<&'a ServerName<'static>>,
 }
 
 /// Signs certificates and lists of revoked ones.
@@ -152,6 +163,22 @@ impl Ca {
         ttl: Duration,
         now: WallTime,
     ) -> Result<CertificateDer<'static>, PkiError> {
+        self.sign(csr_der, &Naming { cluster, bearer, reached_at: None }, serial, ttl, now)
+    }
+
+    /// The same with all that a certificate may name.
+    ///
+    /// # Errors
+    /// As [`Ca::sign_csr`].
+    pub fn sign(
+        &self,
+        csr_der: &[u8],
+        naming: &Naming<'_>,
+        serial: u64,
+        ttl: Duration,
+        now: WallTime,
+    ) -> Result<CertificateDer<'static>, PkiError> {
+        let Naming { cluster, bearer, reached_at } = *naming;
         let failed = |source| sign_error(&format!("a certificate for {bearer}"), source);
         let key = request::proven_key(csr_der)?;
         let mut params = CertificateParams::default();
@@ -162,6 +189,9 @@ impl Ca {
         // Only a coordinator may answer as one.
         if matches!(bearer, Bearer::Coordinator { .. }) {
             params.subject_alt_names.push(SanType::DnsName(COORDINATOR_DNS_NAME.try_into().map_err(failed)?));
+            if let Some(name) = reached_at {
+                params.subject_alt_names.push(san(name).map_err(failed)?);
+            }
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
         }
         params.is_ca = IsCa::ExplicitNoCa;
@@ -210,6 +240,14 @@ impl Ca {
     }
 }
 
+fn san(name: &ServerName<'_>) -> Result<SanType, rcgen::Error> {
+    match name {
+        ServerName::DnsName(name) => Ok(SanType::DnsName(name.as_ref().try_into()?)),
+        ServerName::IpAddress(ip) => Ok(SanType::IpAddress((*ip).into())),
+        _ => Err(rcgen::Error::InvalidNameType),
+    }
+}
+
 fn sign_error(what: &str, source: rcgen::Error) -> PkiError {
     PkiError::Sign { what: what.to_owned(), source }
 }
@@ -221,7 +259,11 @@ mod tests {
     use holdfast_types::{HostName, RegionName};
 
     use super::*;
-    use crate::{error::Chain, identity::PeerIdentity, pki::KeyAndCsr};
+    use crate::{
+        error::Chain,
+        identity::PeerIdentity,
+        pki::{KeyAndCsr, Material},
+    };
 
     const NOW: WallTime = WallTime(1_795_208_657_532);
     const WEEK: Duration = Duration::from_hours(7 * 24);
@@ -250,6 +292,26 @@ mod tests {
         let later =
             PeerIdentity::from_certificate(&leaf, WallTime(not_after.unix_millis() + 1_000)).expect("still names");
         assert!(later.expired);
+    }
+
+    #[test]
+    fn only_a_coordinator_answers_to_the_name_that_others_dial() {
+        let ca = Ca::generate(&cluster(), NOW).expect("a CA");
+        let name = |text: &str| ServerName::try_from(text.to_owned()).expect("a name");
+        let signed = |bearer: &Bearer, at: Option<&ServerName<'static>>| {
+            let KeyAndCsr { key, csr } = KeyAndCsr::generate().expect("a key");
+            let naming = Naming { cluster: &cluster(), bearer, reached_at: at };
+            let leaf = ca.sign(&csr, &naming, 1, WEEK, NOW).expect("signed");
+            Material::from_der(key, vec![leaf.to_vec()], vec![], vec![])
+        };
+        let coordinator = Bearer::Coordinator { node: 1 };
+        for dialled in ["c1.example", "10.1.2.3", "fd00::7"] {
+            let own = signed(&coordinator, Some(&name(dialled)));
+            assert!(own.answers_to(&name(dialled)) && own.answers_to(&name(COORDINATOR_DNS_NAME)), "{dialled}");
+            assert!(!own.answers_to(&name("c2.example")) && !own.answers_to(&name("10.1.2.4")));
+            assert!(!signed(&agent(), Some(&name(dialled))).answers_to(&name(dialled)));
+        }
+        assert!(!signed(&coordinator, None).answers_to(&name("c1.example")));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use holdfast_types::WallTime;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{client::verify_server_name, server::ParsedCertificate};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 
 use super::PkiError;
 use crate::{files, identity::PeerIdentity};
@@ -61,6 +62,13 @@ impl Material {
             why: "it holds no certificate".to_owned(),
         })?;
         Ok(PeerIdentity::from_certificate(leaf, now)?)
+    }
+
+    /// Whether a client that dialled this name or address would find it in the leaf.
+    #[must_use]
+    pub fn answers_to(&self, name: &ServerName<'_>) -> bool {
+        let leaf = self.chain.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+        leaf.is_some_and(|leaf| verify_server_name(&leaf, name).is_ok())
     }
 
     /// Writes all of it to `folder`, which is made if need be. A crash at any moment leaves the old key with the old

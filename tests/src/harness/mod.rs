@@ -20,6 +20,7 @@ pub mod operator;
 pub mod postgres;
 pub mod primaries;
 pub mod process;
+pub mod python;
 mod reaper;
 mod session;
 pub mod time;
