@@ -4,11 +4,12 @@
 #   make verify               formats, lints, dependencies, docs, unit and property tests; changes nothing
 #   make e2e [ONLY=family]    real processes, PostgreSQL, HAProxy, Docker and systemd on hosts that are cut off
 #   make chaos [SEEDS=30]     seeded cuts, heals and kills; HF_SEED=17 replays one
-#   make bench                how long the parts of a failover take
+#   make bench                how long the parts of a failover take; then each fuzz target for a minute
+#   make fuzz [TARGET=all] [SECONDS=60]   throw mutated bytes at every place where bytes come in
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test verify e2e chaos bench tools preflight preflight-docker
+.PHONY: help demo test verify e2e chaos bench fuzz tools fuzz-tools preflight preflight-docker
 
 TOOLS := target/tools
 # What is installed already is used; what is not goes into the build's own folder.
@@ -42,6 +43,11 @@ chaos: preflight
 bench: preflight
 	@cargo build --workspace --bins
 	@$(SUDO) target/debug/bench
+	@$(MAKE) --no-print-directory fuzz
+
+# The stable toolchain does; a C++ compiler is needed for libFuzzer itself.
+fuzz: fuzz-tools
+	@tests/fuzz.sh $(or $(TARGET),all) $(or $(SECONDS),60)
 
 verify: tools
 	cargo deny --locked check bans licenses sources
@@ -52,3 +58,9 @@ tools:
 	  echo "cargo-deny is missing: installing it into $(TOOLS), some minutes, once"; \
 	  cargo install cargo-deny --locked --root $(TOOLS) \
 	    || { echo "could not; by hand: cargo install cargo-deny --locked --root $(TOOLS)" >&2; exit 1; }; }
+
+fuzz-tools:
+	@command -v cargo-fuzz >/dev/null || { \
+	  echo "cargo-fuzz is missing: installing it into $(TOOLS), a minute, once"; \
+	  cargo install cargo-fuzz --locked --root $(TOOLS) \
+	    || { echo "could not; by hand: cargo install cargo-fuzz --locked --root $(TOOLS)" >&2; exit 1; }; }

@@ -20,7 +20,7 @@ use std::{
 };
 
 use holdfast_agent_core::{
-    lease::{Effect, Fact, FencingReleased, Holder, Kept, State, Taken, Terms},
+    lease::{Effect, Fact, FencingReleased, Holder, Kept, State, Taken},
     record::Record,
 };
 use holdfast_proto::v1;
@@ -306,20 +306,10 @@ impl Leases {
             tracing::warn!("a lease reply without an app's name");
             return;
         };
-        let terms = match reply.answer {
-            Some(v1::lease_reply::Answer::Grant(v1::Grant { sole: true, .. })) => Terms::Sole,
-            Some(v1::lease_reply::Answer::Grant(v1::Grant { lease: Some(lease), .. })) => {
-                match crate::wire::duration(&lease) {
-                    Ok(lease) => Terms::Ends(lease),
-                    Err(e) => return tracing::warn!(app = %app, error = %e, "a grant that is none"),
-                }
-            }
-            Some(v1::lease_reply::Answer::Refused(why)) => {
-                return tracing::debug!(app = %app, why = why.what, "no lease was granted");
-            }
-            Some(v1::lease_reply::Answer::Grant(_)) | None => {
-                return tracing::warn!(app = %app, "a lease reply without an answer that we know");
-            }
+        let terms = match crate::wire::lease(reply.answer) {
+            Ok(Ok(terms)) => terms,
+            Ok(Err(why)) => return tracing::debug!(app = %app, why = why.what, "no lease was granted"),
+            Err(e) => return tracing::warn!(app = %app, error = %e, "a lease reply that is none"),
         };
         let now = self.now();
         let Some(slot) = self.slots.get_mut(&app) else { return };

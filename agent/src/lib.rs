@@ -27,6 +27,8 @@ pub mod commands;
 pub mod config;
 pub mod connect;
 pub mod control;
+#[doc(hidden)]
+pub mod doors;
 pub mod exec;
 pub mod executors;
 pub mod join;

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use holdfast_agent_core::journal::{Kind, Received};
+use holdfast_agent_core::{
+    journal::{Kind, Received},
+    lease::Terms,
+};
 use holdfast_proto::v1;
 use holdfast_types::{
     AppName, BootInstant, CommandId, Generation, Incarnation, LogIndex, OperationId, RegionName, Revision, Token, spec,
@@ -155,6 +158,21 @@ pub fn command(command: &v1::Command) -> Result<Command, Malformed> {
         within: duration(&within)?,
         order,
     })
+}
+
+/// What a coordinator answers to a request for a lease: its terms, or why there is none.
+///
+/// # Errors
+/// When it answers nothing that this version knows.
+pub fn lease(answer: Option<v1::lease_reply::Answer>) -> Result<Result<Terms, v1::Refusal>, Malformed> {
+    match answer {
+        Some(v1::lease_reply::Answer::Grant(v1::Grant { sole: true, .. })) => Ok(Ok(Terms::Sole)),
+        Some(v1::lease_reply::Answer::Grant(v1::Grant { lease: Some(lease), .. })) => {
+            Ok(Ok(Terms::Ends(duration(&lease)?)))
+        }
+        Some(v1::lease_reply::Answer::Refused(why)) => Ok(Err(why)),
+        Some(v1::lease_reply::Answer::Grant(_)) | None => Err(malformed("no answer that we know")),
+    }
 }
 
 /// A span of time.

@@ -10,6 +10,8 @@ pub mod consensus;
 pub mod decide;
 pub mod describe;
 pub mod desired;
+#[doc(hidden)]
+pub mod doors;
 pub mod duties;
 pub mod engine;
 pub mod fleet;

@@ -238,7 +238,7 @@ fn subject(app: &App) -> Subject {
 }
 
 /// The domain's form of an observation; `None` for one that no release of ours sends.
-fn signal(observer: &HostName, region: &RegionName, message: &v1::Observation) -> Option<Signal> {
+pub(crate) fn signal(observer: &HostName, region: &RegionName, message: &v1::Observation) -> Option<Signal> {
     let outcome = match message.outcome() {
         v1::Outcome::Ok => Outcome::Ok,
         v1::Outcome::Failing => Outcome::Failing,

@@ -1,6 +1,6 @@
 //! The agents' sessions: one stream for everything but leases, and one for those.
 
-mod check;
+pub(crate) mod check;
 
 use std::{sync::Arc, time::Duration};
 
@@ -372,22 +372,7 @@ impl Sessions {
 
     /// The agent keeps the result until this has committed it.
     async fn commit(&self, caller: &AgentCaller, result: v1::CommandResult) -> Result<(), Status> {
-        let Some(id) = result.id else { return Err(bad("a result without its command")) };
-        let outcome = match result.outcome() {
-            v1::CommandOutcome::Done => CommandOutcome::Done,
-            v1::CommandOutcome::Failed => CommandOutcome::Failed,
-            v1::CommandOutcome::Refused => CommandOutcome::Refused,
-            v1::CommandOutcome::Unknown => CommandOutcome::Unknown,
-            v1::CommandOutcome::Unspecified => return Err(bad("a result without an outcome")),
-        };
-        let record = CommandResult {
-            part: id.part,
-            attempt: id.attempt,
-            host: caller.host.to_string(),
-            outcome: outcome.into(),
-            text: one_line(&result.text),
-            position: result.database.map(|d| Position { timeline: d.timeline, lsn: d.lsn }),
-        };
+        let (id, record) = record(&caller.host, result)?;
         // Of what no operation waits for, nothing is written: the log is not an agent's to fill.
         if !self.replica.read(|s| s.awaits(OperationId(id.operation), id.step, &record)) {
             tracing::debug!(host = %caller.host, operation = id.operation, "a result that nothing waits for");
@@ -397,6 +382,27 @@ impl Sessions {
         self.replica.propose(caller.host.as_str(), Kind::CommandEnded(change)).await.map_err(|e| e.status())?;
         Ok(())
     }
+}
+
+/// A result as it is committed, and the command that it is of.
+pub(crate) fn record(host: &HostName, result: v1::CommandResult) -> Result<(v1::CommandId, CommandResult), Status> {
+    let Some(id) = result.id else { return Err(bad("a result without its command")) };
+    let outcome = match result.outcome() {
+        v1::CommandOutcome::Done => CommandOutcome::Done,
+        v1::CommandOutcome::Failed => CommandOutcome::Failed,
+        v1::CommandOutcome::Refused => CommandOutcome::Refused,
+        v1::CommandOutcome::Unknown => CommandOutcome::Unknown,
+        v1::CommandOutcome::Unspecified => return Err(bad("a result without an outcome")),
+    };
+    let record = CommandResult {
+        part: id.part,
+        attempt: id.attempt,
+        host: host.to_string(),
+        outcome: outcome.into(),
+        text: one_line(&result.text),
+        position: result.database.map(|d| Position { timeline: d.timeline, lsn: d.lsn }),
+    };
+    Ok((id, record))
 }
 
 fn bad(what: &str) -> Status {

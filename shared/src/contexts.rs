@@ -121,8 +121,16 @@ impl Contexts {
             Err(e) if e.is_missing() => String::new(),
             other => other?,
         };
+        Self::parse(file, &text)
+    }
+
+    /// Reads the text of such a file.
+    ///
+    /// # Errors
+    /// [`ContextError`] when it does not make sense.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ContextError> {
         let parse = |source| ContextError::Parse { file: file.to_owned(), source: Box::new(source) };
-        let raw: RawContexts = toml::from_str(&text).map_err(parse)?;
+        let raw: RawContexts = toml::from_str(text).map_err(parse)?;
         let contexts = Self { file: file.to_owned(), current: raw.current, contexts: raw.contexts };
         contexts.check().map_err(|why| ContextError::Invalid { file: file.to_owned(), why })?;
         Ok(contexts)

@@ -10,7 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bollard::{API_DEFAULT_VERSION, Docker, models::MountPoint, query_parameters as query};
+use bollard::{
+    API_DEFAULT_VERSION, Docker,
+    models::{ContainerInspectResponse, MountPoint},
+    query_parameters as query,
+};
 
 pub use memory::{Containers, Known};
 
@@ -143,8 +147,7 @@ impl Container {
             Err(e) if e.status() == Some(404) => return Ok(Seen::Absent),
             Err(e) => return Err(e),
         };
-        let mounts = mounts(inspected.mounts.unwrap_or_default());
-        let pid = inspected.state.and_then(|s| s.pid).and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
+        let (pid, mounts) = said(inspected);
         if pid == 0 {
             self.memory.put(0, None, mounts);
             return Ok(Seen::Stopped);
@@ -246,6 +249,12 @@ impl ContainerError {
             | Self::Shared { .. } => None,
         }
     }
+}
+
+/// What matters of what Docker says of a container: number of its first process, 0 when it has none, and its mounts.
+pub(crate) fn said(inspected: ContainerInspectResponse) -> (i32, BTreeMap<PathBuf, PathBuf>) {
+    let pid = inspected.state.and_then(|s| s.pid).and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
+    (pid, mounts(inspected.mounts.unwrap_or_default()))
 }
 
 /// Directories of the host that are mounted into a container, by their names inside.

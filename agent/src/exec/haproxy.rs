@@ -21,7 +21,7 @@ use parse::{name, parse_servers, parse_sessions};
 
 use super::Until;
 
-mod parse;
+pub(crate) mod parse;
 
 /// Longest answer taken: a backend with thousands of servers is below it.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;

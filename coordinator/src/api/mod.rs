@@ -38,7 +38,7 @@ mod removal;
 mod samples;
 #[cfg(test)]
 mod tests;
-mod tokens;
+pub(crate) mod tokens;
 mod weak;
 mod why;
 mod wire;

@@ -29,7 +29,7 @@ const VALID_MAX: Duration = Duration::from_hours(7 * 24);
 const USES_MAX: u32 = 1_000;
 
 /// How many hosts and for how long, or what is wrong with what was asked.
-fn terms(uses: u32, valid: Option<&prost_types::Duration>) -> Result<(u32, Duration), String> {
+pub(crate) fn terms(uses: u32, valid: Option<&prost_types::Duration>) -> Result<(u32, Duration), String> {
     let uses = match uses {
         0 => 1,
         uses if uses <= USES_MAX => uses,
@@ -39,7 +39,7 @@ fn terms(uses: u32, valid: Option<&prost_types::Duration>) -> Result<(u32, Durat
 }
 
 /// For how long a token is valid, or what is wrong with what was asked.
-pub(super) fn valid(asked: Option<&prost_types::Duration>) -> Result<Duration, String> {
+pub(crate) fn valid(asked: Option<&prost_types::Duration>) -> Result<Duration, String> {
     let valid = match asked {
         None => VALID_DEFAULT,
         Some(asked) => wire::from_span(Some(asked)).unwrap_or(Duration::ZERO),
@@ -53,7 +53,7 @@ pub(super) fn valid(asked: Option<&prost_types::Duration>) -> Result<Duration, S
     Ok(valid)
 }
 
-pub(super) fn until(now: WallTime, valid: Duration) -> WallTime {
+pub(crate) fn until(now: WallTime, valid: Duration) -> WallTime {
     WallTime(now.unix_millis().saturating_add(i64::try_from(valid.as_millis()).unwrap_or(i64::MAX)))
 }
 

@@ -15,7 +15,7 @@ const WORD_BYTES_MAX: usize = 64;
 const STARTS_MAX: u64 = u32::MAX as u64;
 
 /// The first message of a session.
-pub(super) fn hello(hello: &v1::Hello) -> Result<(), String> {
+pub(crate) fn hello(hello: &v1::Hello) -> Result<(), String> {
     for (what, word) in [("version", &hello.version), ("boot_id", &hello.boot_id), ("instance", &hello.instance)] {
         if word.is_empty() || word.len() > WORD_BYTES_MAX || !word.chars().all(|c| c.is_ascii_graphic()) {
             let instead = format!("one word of 1 to {WORD_BYTES_MAX} printable characters");
@@ -35,12 +35,12 @@ pub(super) fn hello(hello: &v1::Hello) -> Result<(), String> {
 }
 
 /// A heartbeat as a whole; each view in it is looked at for itself.
-pub(super) fn heartbeat(beat: &v1::Heartbeat) -> Result<(), String> {
+pub(crate) fn heartbeat(beat: &v1::Heartbeat) -> Result<(), String> {
     at_most("leases in a heartbeat", beat.leases.len(), APPS_MAX)
 }
 
 /// What a host believes of one lease.
-pub(super) fn view(view: &v1::LeaseView) -> Result<(), String> {
+pub(crate) fn view(view: &v1::LeaseView) -> Result<(), String> {
     match v1::LeaseState::try_from(view.state) {
         Ok(v1::LeaseState::Unspecified) | Err(_) => Err(format!("lease state {} is none that is known", view.state)),
         Ok(_) => has_span("left", view.left.as_ref()),
@@ -48,7 +48,7 @@ pub(super) fn view(view: &v1::LeaseView) -> Result<(), String> {
 }
 
 /// One probe's result. Its text becomes one short line.
-pub(super) fn observation(seen: &mut v1::Observation) -> Result<(), String> {
+pub(crate) fn observation(seen: &mut v1::Observation) -> Result<(), String> {
     match v1::Outcome::try_from(seen.outcome) {
         Ok(v1::Outcome::Unspecified) | Err(_) => {
             return Err(format!("outcome {} of an observation is none that is known", seen.outcome));
@@ -72,7 +72,7 @@ pub(super) fn observation(seen: &mut v1::Observation) -> Result<(), String> {
 }
 
 /// What the proxies beside an agent do. Texts become short lines.
-pub(super) fn proxies(report: &mut v1::ProxyReport) -> Result<(), String> {
+pub(crate) fn proxies(report: &mut v1::ProxyReport) -> Result<(), String> {
     at_most("proxies in a report", report.proxies.len(), APPS_MAX)?;
     for proxy in &mut report.proxies {
         at_most("open regions of a proxy", proxy.open.len(), LINES_MAX)?;
@@ -83,7 +83,7 @@ pub(super) fn proxies(report: &mut v1::ProxyReport) -> Result<(), String> {
 }
 
 /// An answer to a look. Texts become short lines.
-pub(super) fn look(reply: &mut v1::LookReply) -> Result<(), String> {
+pub(crate) fn look(reply: &mut v1::LookReply) -> Result<(), String> {
     at_most("writers in a look", reply.writers.len(), LINES_MAX)?;
     at_most("problems in a look", reply.problems.len(), LINES_MAX)?;
     for finding in &mut reply.writers {
@@ -107,7 +107,7 @@ pub(super) fn look(reply: &mut v1::LookReply) -> Result<(), String> {
 }
 
 /// What a host allows and what ails it. Texts become short lines.
-pub(super) fn facts(facts: &mut v1::HostFacts) -> Result<(), String> {
+pub(crate) fn facts(facts: &mut v1::HostFacts) -> Result<(), String> {
     for (what, lines) in [("writers that a host allows", &mut facts.allows), ("problems", &mut facts.problems)] {
         at_most(what, lines.len(), LINES_MAX)?;
         for line in lines {
@@ -118,7 +118,7 @@ pub(super) fn facts(facts: &mut v1::HostFacts) -> Result<(), String> {
 }
 
 /// What waited in an agent's outbox: its number and the result.
-pub(super) fn outbox(item: v1::OutboxItem) -> Result<(u64, v1::CommandResult), String> {
+pub(crate) fn outbox(item: v1::OutboxItem) -> Result<(u64, v1::CommandResult), String> {
     match item.result {
         _ if item.number == 0 => Err("an outbox item without a number".to_owned()),
         Some(result) => Ok((item.number, result)),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Admin, HaproxyError};
 
 /// A name goes into a command line that `;`, spaces and line ends would split.
-pub(super) fn name(text: &str) -> Result<(), HaproxyError> {
+pub(crate) fn name(text: &str) -> Result<(), HaproxyError> {
     let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':');
     if !text.is_empty() && text.bytes().all(fine) {
         return Ok(());
@@ -15,7 +15,7 @@ pub(super) fn name(text: &str) -> Result<(), HaproxyError> {
 
 /// A line of `show servers state`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Server {
+pub(crate) struct Server {
     /// HAProxy's number of the backend.
     pub backend_id: u32,
     /// Its name.
@@ -45,7 +45,7 @@ fn admin(bits: u32) -> Admin {
     }
 }
 
-pub(super) fn parse_servers(answer: &str, backend: &str) -> Result<Vec<Server>, String> {
+pub(crate) fn parse_servers(answer: &str, backend: &str) -> Result<Vec<Server>, String> {
     let mut lines = answer.lines().filter(|line| !line.trim().is_empty());
     match lines.next() {
         Some("1") => {}
@@ -81,7 +81,7 @@ pub(super) fn parse_servers(answer: &str, backend: &str) -> Result<Vec<Server>, 
     Ok(servers)
 }
 
-pub(super) fn parse_sessions(answer: &str) -> Result<BTreeMap<String, u64>, String> {
+pub(crate) fn parse_sessions(answer: &str) -> Result<BTreeMap<String, u64>, String> {
     let mut lines = answer.lines().filter(|line| !line.trim().is_empty());
     let header = lines.next().and_then(|line| line.strip_prefix("# ")).ok_or("no line of column names")?;
     let columns: Vec<&str> = header.split(',').collect();

@@ -63,7 +63,7 @@ fn installed(program: &str, data_dir: &Path) -> PathBuf {
         .unwrap_or_else(|| program.into())
 }
 
-fn parse(text: &str) -> Option<Control> {
+pub(crate) fn parse(text: &str) -> Option<Control> {
     let field = |name: &str| {
         text.lines()
             .find_map(|line| line.split_once(':').filter(|(key, _)| *key == name).map(|(_, value)| value.trim()))

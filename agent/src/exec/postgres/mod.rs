@@ -4,7 +4,7 @@
 //! `docs/guide/postgres-role.sql` makes. Every call looks first: what is there already is done. Nothing here knows of
 //! leases or generations: who calls `start_primary` and `promote` holds the right to.
 
-mod control;
+pub(crate) mod control;
 mod fence;
 mod follow;
 mod look;

@@ -3,8 +3,12 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use holdfast_types::Lsn;
-use tokio::task::JoinSet;
-use tokio_postgres::{Client, NoTls, Row, error::SqlState, types::ToSql};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinSet,
+    time::error::Elapsed,
+};
+use tokio_postgres::{Client, Connection, NoTls, Row, error::SqlState, tls::NoTlsStream, types::ToSql};
 
 use crate::exec::Until;
 
@@ -149,6 +153,8 @@ impl SqlError {
     }
 }
 
+type LoggedIn<S> = Result<(Client, Connection<S, NoTlsStream>), tokio_postgres::Error>;
+
 /// One connection. Dropping it ends it.
 pub struct Session {
     client: Client,
@@ -163,8 +169,23 @@ impl Session {
     /// # Errors
     /// When that does not succeed by `until`.
     pub async fn open(login: &Login, until: Until) -> Result<Self, SqlError> {
+        Self::logged_in(login, until.limit(login.config().connect(NoTls)).await)
+    }
+
+    /// Logs in over a connection that stands.
+    pub(crate) async fn over<S>(stream: S, login: &Login, until: Until) -> Result<Self, SqlError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Self::logged_in(login, until.limit(login.config().connect_raw(stream, NoTls)).await)
+    }
+
+    fn logged_in<S>(login: &Login, answer: Result<LoggedIn<S>, Elapsed>) -> Result<Self, SqlError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let at = login.to_string();
-        match until.limit(login.config().connect(NoTls)).await {
+        match answer {
             Err(_) => Err(SqlError::TimedOut { what: "log in to postgres", at }),
             Ok(Err(source)) => Err(SqlError::Connect { at, source }),
             Ok(Ok((client, connection))) => {
