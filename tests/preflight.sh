@@ -150,6 +150,11 @@ if [ -z "$major" ]; then need postgresql 20 60
 elif [ "$major" -lt "$OLDEST_POSTGRES" ]; then need postgresql 20 60
 fi
 has haproxy || need haproxy 5 5
+# The demo has no Redis and no certificates.
+if [ "$demo" = 0 ]; then
+  has redis-server || need redis-server 5 8
+  has openssl || need openssl 3 2
+fi
 has nft || need nftables 3 1
 has ip || need iproute2 3 4
 if ! has nsenter || ! has setpriv; then need util-linux 3 5; fi

@@ -216,11 +216,12 @@ async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
         me,
         coordinators,
         connect: Arc::new(TlsConnect { tls: Arc::clone(&tls), dial: Arc::new(TcpDial) }),
-        clock,
+        clock: Arc::clone(&clock),
         db,
         executors: wrap(Arc::new(Allowing::new(
             Arc::new(
                 RealExecutors::new(config.docker_socket(), config.credentials(systemd_credentials))
+                    .timed_by(Arc::clone(&clock))
                     .scripts_in(config.scripts_dir())
                     .containers_noted_in(config.run_dir().join("containers")),
             ),

@@ -76,7 +76,7 @@ fn root_store(roots: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, T
 
 /// Lets rustls read our clock instead of the system's.
 #[derive(Debug)]
-struct ClockTime(SharedClock);
+pub struct ClockTime(pub SharedClock);
 
 impl TimeProvider for ClockTime {
     fn current_time(&self) -> Option<UnixTime> {

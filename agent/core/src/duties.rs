@@ -5,11 +5,11 @@
 //! with a writer looks at it in every round, as `writer:NAME`: whether the region could take over must be known even
 //! when no check says so.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use holdfast_types::{
-    AppName, CheckName, HostName, RegionName, WriterName,
-    spec::{AppSpec, Check, CheckKind, Of, Place, PostgresExpect, Region, Writer},
+    AppName, CheckName, Credential, HostName, RegionName, WriterName,
+    spec::{AppSpec, Check, CheckKind, MongodbExpect, Of, Place, PostgresExpect, RedisExpect, Region, Writer},
 };
 
 /// Longest an implicit look at a writer may take.
@@ -58,6 +58,43 @@ pub enum Probe {
     Container {
         /// Their names.
         names: Vec<String>,
+    },
+    /// Look at the certificate that an endpoint shows.
+    Tls {
+        /// IP address or DNS name.
+        address: String,
+        /// Port.
+        port: u16,
+        /// The name that it must be for.
+        server_name: String,
+        /// With fewer days left it is failing.
+        days_min: u32,
+        /// A file of CAs on this host, in the place of those that it trusts.
+        ca: Option<PathBuf>,
+    },
+    /// Ask a Redis.
+    Redis {
+        /// IP address or DNS name.
+        address: String,
+        /// Port.
+        port: u16,
+        /// What is fine.
+        expect: RedisExpect,
+        /// The user of its ACL.
+        user: Option<String>,
+        /// The credential with its password.
+        password: Option<Credential>,
+    },
+    /// Ask a MongoDB.
+    Mongodb {
+        /// IP address or DNS name.
+        address: String,
+        /// Port.
+        port: u16,
+        /// What is fine.
+        expect: MongodbExpect,
+        /// The replica set that it must belong to.
+        replica_set: Option<String>,
     },
     /// Run a script of this host's folder.
     Exec(Script),
@@ -164,6 +201,30 @@ fn targets(spec: &AppSpec, check: &Check, region: &Region, wanted: impl Fn(&Host
                 check.url(&region.name, address).map(|url| Probe::Http { url, expect_status: *expect_status })
             }
             CheckKind::Container { names } => Some(Probe::Container { names: names.clone() }),
+            CheckKind::Tls(tls) => tls.address.as_deref().or(address).map(|address| {
+                let of_region = |text: &str| text.replace("{region}", region.name.as_str());
+                let address = of_region(address);
+                Probe::Tls {
+                    server_name: tls.server_name.as_deref().map_or_else(|| address.clone(), of_region),
+                    address,
+                    port: tls.port,
+                    days_min: tls.days_min,
+                    ca: tls.ca.clone(),
+                }
+            }),
+            CheckKind::Redis { port, expect, user, password } => address.map(|address| Probe::Redis {
+                address: address.to_owned(),
+                port: *port,
+                expect: *expect,
+                user: user.clone(),
+                password: password.clone(),
+            }),
+            CheckKind::Mongodb { port, expect, replica_set } => address.map(|address| Probe::Mongodb {
+                address: address.to_owned(),
+                port: *port,
+                expect: *expect,
+                replica_set: replica_set.clone(),
+            }),
             CheckKind::Exec { script } => Some(Probe::Exec(Script {
                 name: script.clone(),
                 app: spec.app.clone(),

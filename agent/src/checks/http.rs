@@ -1,15 +1,19 @@
 //! Whether a GET is answered as expected.
 
+use std::{error::Error, sync::Arc};
+
 use holdfast_shared::error::Chain;
 
 use super::{Evidence, Outcome, io_cause, is_ours};
+use crate::exec::names::{NameError, Names};
 
 /// Most of a body that is read. A status without the body it promised is no answer; more than this is not waited for.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// A client that does nothing on its own: no redirects, no proxy from the environment, no connection kept.
-pub(super) fn client() -> Result<reqwest::Client, reqwest::Error> {
+pub(super) fn client(names: &Names) -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
+        .dns_resolver(Arc::new(names.clone()))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         // A kept connection would prove that a server once accepted it, not that it accepts now.
@@ -28,9 +32,6 @@ pub(super) async fn run(client: &Result<reqwest::Client, String>, url: &str, exp
         Ok(client) => client,
         Err(e) => return Outcome::could_not_run(format!("no HTTP client: {e}; does the host have CA certificates?")),
     };
-    if let Some(why) = unresolved(&url).await {
-        return Outcome::could_not_run(why);
-    }
     let mut response = match client.get(url).send().await {
         Ok(response) => response,
         Err(e) => return failed(&e),
@@ -51,23 +52,27 @@ pub(super) async fn run(client: &Result<reqwest::Client, String>, url: &str, exp
     Outcome::Failing { why: format!("answers {status}, expected {expect}"), evidence: Some(evidence) }
 }
 
-/// Why the URL's name cannot be looked up. A resolver that is down says nothing about the service.
-async fn unresolved(url: &reqwest::Url) -> Option<String> {
-    let host = url.host_str()?;
-    let port = url.port_or_known_default()?;
-    // An address in brackets needs no look-up.
-    if host.starts_with('[') {
-        return None;
-    }
-    tokio::net::lookup_host((host, port)).await.err().map(|e| format!("cannot look up {host}: {e}"))
-}
-
 fn failed(error: &reqwest::Error) -> Outcome {
+    // A resolver that is down says nothing about the service.
+    if let Some(e) = name_error(error) {
+        return Outcome::could_not_run(e.to_string());
+    }
     let why = Chain(error).to_string();
     if error.is_builder() || io_cause(error).is_some_and(is_ours) {
         return Outcome::could_not_run(why);
     }
     Outcome::failing(why)
+}
+
+fn name_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a NameError> {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        if let Some(found) = e.downcast_ref::<NameError>() {
+            return Some(found);
+        }
+        next = e.source();
+    }
+    None
 }
 
 #[cfg(test)]

@@ -4,20 +4,37 @@
 //! bad URL, a refused password, no file descriptors left) is told apart from a fault of the service's. Whatever hangs,
 //! a check has ended at its timeout.
 
+mod connect;
 mod container;
 mod exec;
 mod http;
+mod mongodb;
 mod postgres;
+mod redis;
 mod tcp;
+mod tls;
 
-use std::{fmt, io, path::Path, time::Duration};
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
 use holdfast_agent_core::duties::Script;
 use holdfast_shared::error::Chain;
-use holdfast_types::{Lsn, line::one_line, spec::PostgresExpect, time::span};
+use holdfast_types::{
+    Lsn, WallTime,
+    line::one_line,
+    spec::{MongodbExpect, PostgresExpect, RedisExpect},
+    time::span,
+};
 
+use rustls::time_provider::TimeProvider;
+
+pub use self::{
+    mongodb::{MongodbAt, MongodbSeen},
+    redis::{RedisAt, RedisSeen},
+    tls::Endpoint,
+};
 use crate::exec::{
     Until,
+    names::Names,
     postgres::{Login, SystemId, Timeline},
     script::Scripts,
 };
@@ -54,11 +71,42 @@ pub enum Check {
         /// Their names.
         names: Vec<String>,
     },
+    /// Whether the certificate of an endpoint is good, and for how long.
+    Tls(Endpoint),
+    /// What a Redis is.
+    Redis {
+        /// Where and as whom.
+        at: RedisAt,
+        /// What it should be.
+        expect: RedisExpect,
+    },
+    /// What a MongoDB is.
+    Mongodb {
+        /// Where.
+        at: MongodbAt,
+        /// What it should be.
+        expect: MongodbExpect,
+    },
     /// Whether a script says so.
     Exec {
         /// Which, and for whom.
         script: Script,
     },
+}
+
+impl Check {
+    /// The name or address that is looked up for it.
+    fn name(&self) -> Option<String> {
+        match self {
+            Self::Tcp { address, .. } => Some(address.clone()),
+            Self::Http { url, .. } => reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned),
+            Self::Postgres { login, .. } if login.socket.is_none() => Some(login.host().to_owned()),
+            Self::Tls(at) => Some(at.address.clone()),
+            Self::Redis { at, .. } => Some(at.address.clone()),
+            Self::Mongodb { at, .. } => Some(at.address.clone()),
+            Self::Postgres { .. } | Self::Container { .. } | Self::Exec { .. } => None,
+        }
+    }
 }
 
 /// What came of a check.
@@ -124,6 +172,27 @@ pub enum Evidence {
         /// Each by its name.
         text: String,
     },
+    /// A certificate was shown.
+    Certificate {
+        /// Until when it is good.
+        not_after: WallTime,
+        /// Whole days until then; negative when it is over.
+        days_left: i64,
+    },
+    /// A service answered, and was asked nothing more.
+    Answers,
+    /// A Redis told of itself.
+    Redis {
+        /// It took the marker.
+        wrote: bool,
+        /// What it told.
+        seen: RedisSeen,
+    },
+    /// A MongoDB told of itself.
+    Mongodb {
+        /// What it told.
+        seen: MongodbSeen,
+    },
     /// A script ended well.
     Script {
         /// The first line that it said; may be empty.
@@ -137,6 +206,13 @@ impl fmt::Display for Evidence {
             Self::Connected => f.write_str("accepts connections"),
             Self::Http { status } => write!(f, "answers {status}"),
             Self::Containers { text } => f.write_str(text),
+            Self::Certificate { not_after, days_left } => {
+                write!(f, "expires in {days_left} d, on {}", tls::day(*not_after))
+            }
+            Self::Answers => f.write_str("answers"),
+            Self::Redis { wrote: true, seen } => write!(f, "took a marker, {seen}"),
+            Self::Redis { wrote: false, seen } => write!(f, "{seen}"),
+            Self::Mongodb { seen } => write!(f, "{seen}"),
             Self::Script { line } if line.is_empty() => f.write_str("exits with 0"),
             Self::Script { line } => f.write_str(line),
             Self::Wrote { timeline, lsn, .. } => write!(f, "committed a marker at {lsn}, timeline {timeline}"),
@@ -183,6 +259,8 @@ impl Outcome {
 pub struct Runner {
     /// Nothing when the host's trust store cannot be loaded: only the checks that need it then cannot run.
     http: Result<reqwest::Client, String>,
+    names: Names,
+    tls: tls::Looker,
     docker: container::Asker,
     scripts: Scripts,
 }
@@ -197,11 +275,26 @@ impl Runner {
     /// Loads the host's trust store.
     #[must_use]
     pub fn new() -> Self {
+        Self::asking(Names::default())
+    }
+
+    /// The same with another resolver of names.
+    #[must_use]
+    pub fn asking(names: Names) -> Self {
         Self {
-            http: http::client().map_err(|e| Chain(&e).to_string()),
+            http: http::client(&names).map_err(|e| Chain(&e).to_string()),
+            names,
+            tls: tls::Looker::default(),
             docker: container::Asker::default(),
             scripts: Scripts::default(),
         }
+    }
+
+    /// With another clock than the system's for what certificates are worth.
+    #[must_use]
+    pub fn timed_by(mut self, time: Arc<dyn TimeProvider>) -> Self {
+        self.tls = self.tls.timed_by(time);
+        self
     }
 
     /// With Docker at this socket.
@@ -223,15 +316,22 @@ impl Runner {
         let until = Until::after(timeout);
         let ran = async {
             match check {
-                Check::Tcp { address, port } => tcp::run(address, *port).await,
+                Check::Tcp { address, port } => tcp::run(&self.names, address, *port).await,
                 Check::Http { url, expect } => http::run(&self.http, url, *expect).await,
-                Check::Postgres { login, expect } => postgres::run(login, *expect, until).await,
+                Check::Postgres { login, expect } => postgres::run(&self.names, login, *expect, until).await,
                 Check::Container { names } => self.docker.run(names).await,
+                Check::Tls(at) => self.tls.run(&self.names, at).await,
+                Check::Redis { at, expect } => redis::run(&self.names, at, *expect).await,
+                Check::Mongodb { at, expect } => mongodb::run(&self.names, at, *expect).await,
                 Check::Exec { script } => exec::run(&self.scripts, script, timeout).await,
             }
         };
         match until.limit(ran).await {
             Ok(outcome) => outcome,
+            // What hung was this host's resolver, not the service.
+            Err(_) if let Some(name) = check.name().filter(|name| self.names.waits_for(name)) => {
+                Outcome::could_not_run(format!("cannot look up {name}: no answer within {}", span(timeout)))
+            }
             Err(_) => Outcome::failing(format!("no answer within {}", span(timeout))),
         }
     }

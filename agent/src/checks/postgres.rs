@@ -6,12 +6,20 @@ use holdfast_types::spec::PostgresExpect;
 use super::{Evidence, Outcome, io_cause, is_ours};
 use crate::exec::{
     Until,
+    names::Names,
     postgres::{Login, Look, SqlError, State, Timeline, sql::Session},
 };
 
-pub(super) async fn run(login: &Login, expect: PostgresExpect, until: Until) -> Outcome {
+pub(super) async fn run(names: &Names, login: &Login, expect: PostgresExpect, until: Until) -> Outcome {
+    let mut login = login.clone();
+    if login.socket.is_none() {
+        match names.addresses(login.host()).await {
+            Ok(found) => login.address = found.first().map(ToString::to_string),
+            Err(e) => return Outcome::could_not_run(e.to_string()),
+        }
+    }
     let looked = async {
-        let session = Session::open(login, until).await?;
+        let session = Session::open(&login, until).await?;
         let look = session.look(until).await?;
         match (expect, &look.state) {
             // The only proof that writes are taken is one that was: a full disk or a missing synchronous standby lets

@@ -1,26 +1,12 @@
 //! Whether a port accepts connections.
 
-use tokio::net::{TcpStream, lookup_host};
+use super::{Evidence, Outcome, connect::connect};
+use crate::exec::names::Names;
 
-use super::{Evidence, Outcome, is_ours};
-
-pub(super) async fn run(address: &str, port: u16) -> Outcome {
-    // Looked up apart from connecting: a resolver that is down says nothing about the service.
-    let found: Vec<_> = match lookup_host((address, port)).await {
-        Ok(found) => found.collect(),
-        Err(e) => return Outcome::could_not_run(format!("cannot look up {address}: {e}")),
-    };
-    let mut last = None;
-    for at in found {
-        match TcpStream::connect(at).await {
-            Ok(_) => return Outcome::Ok { evidence: Evidence::Connected },
-            Err(e) if is_ours(&e) => return Outcome::could_not_run(format!("cannot connect to {at}: {e}")),
-            Err(e) => last = Some(format!("cannot connect to {at}: {e}")),
-        }
-    }
-    match last {
-        Some(why) => Outcome::failing(why),
-        None => Outcome::could_not_run(format!("{address} has no address")),
+pub(super) async fn run(names: &Names, address: &str, port: u16) -> Outcome {
+    match connect(names, address, port).await {
+        Ok(_) => Outcome::Ok { evidence: Evidence::Connected },
+        Err(outcome) => outcome,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod child;
 pub mod container;
 pub mod haproxy;
+pub mod names;
 pub mod postgres;
 pub mod processes;
 pub mod script;

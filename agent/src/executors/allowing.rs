@@ -68,9 +68,13 @@ impl Executors for Allowing {
                 Ok(()) => self.inner.probe(probe, timeout).await,
                 Err(e) => Probed::CouldNotRun { text: e.0 },
             },
-            Probe::Tcp { .. } | Probe::Http { .. } | Probe::Container { .. } | Probe::Exec(_) => {
-                self.inner.probe(probe, timeout).await
-            }
+            Probe::Tcp { .. }
+            | Probe::Http { .. }
+            | Probe::Container { .. }
+            | Probe::Tls { .. }
+            | Probe::Redis { .. }
+            | Probe::Mongodb { .. }
+            | Probe::Exec(_) => self.inner.probe(probe, timeout).await,
         }
     }
 

@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use async_trait::async_trait;
 use holdfast_agent_core::duties::Probe;
-use holdfast_shared::{error::Chain, files};
+use holdfast_shared::{clock::SharedClock, error::Chain, files, tls::ClockTime};
 use holdfast_types::{
     Credential,
     spec::{RunBy, Writer},
@@ -16,7 +17,7 @@ use holdfast_types::{
 
 use super::{ExecError, Executors, Probed, Seen};
 use crate::{
-    checks::{Check, Evidence, Outcome, Runner},
+    checks::{Check, Endpoint, Evidence, MongodbAt, Outcome, RedisAt, Runner},
     exec::{
         Until,
         container::{Containers, DOCKER_SOCKET_DEFAULT},
@@ -49,6 +50,13 @@ impl RealExecutors {
         let docker_socket = docker_socket.unwrap_or_else(|| DOCKER_SOCKET_DEFAULT.into());
         let runner = Runner::new().docker_at(&docker_socket);
         Self { containers: Containers::new(docker_socket), credentials, runner }
+    }
+
+    /// With this clock for what certificates are worth.
+    #[must_use]
+    pub fn timed_by(mut self, clock: SharedClock) -> Self {
+        self.runner = self.runner.timed_by(Arc::new(ClockTime(clock)));
+        self
     }
 
     /// With another folder of scripts.
@@ -135,7 +143,14 @@ fn seen(look: &Look) -> Seen {
 
 fn seen_of(evidence: &Evidence) -> Option<Seen> {
     match evidence {
-        Evidence::Connected | Evidence::Http { .. } | Evidence::Containers { .. } | Evidence::Script { .. } => None,
+        Evidence::Connected
+        | Evidence::Http { .. }
+        | Evidence::Containers { .. }
+        | Evidence::Certificate { .. }
+        | Evidence::Answers
+        | Evidence::Redis { .. }
+        | Evidence::Mongodb { .. }
+        | Evidence::Script { .. } => None,
         Evidence::Wrote { system, timeline, lsn } => Some(Seen {
             running: true,
             in_recovery: Some(false),
@@ -216,6 +231,25 @@ impl Executors for RealExecutors {
                 Err(e) => return Probed::CouldNotRun { text: e.0 },
             },
             Probe::Container { names } => Check::Container { names: names.clone() },
+            Probe::Tls { address, port, server_name, days_min, ca } => Check::Tls(Endpoint {
+                address: address.clone(),
+                port: *port,
+                server_name: server_name.clone(),
+                days_min: *days_min,
+                ca: ca.clone(),
+            }),
+            Probe::Redis { address, port, expect, user, password } => {
+                let password = match password.as_ref().map(|name| self.password(name)).transpose() {
+                    Ok(password) => password,
+                    Err(e) => return Probed::CouldNotRun { text: e.0 },
+                };
+                let at = RedisAt { address: address.clone(), port: *port, user: user.clone(), password };
+                Check::Redis { at, expect: *expect }
+            }
+            Probe::Mongodb { address, port, expect, replica_set } => {
+                let at = MongodbAt { address: address.clone(), port: *port, replica_set: replica_set.clone() };
+                Check::Mongodb { at, expect: *expect }
+            }
             Probe::Exec(script) => Check::Exec { script: script.clone() },
         };
         let (outcome, ()) = tokio::join!(self.runner.run(&check, timeout), self.remember(probe));

@@ -217,7 +217,13 @@ impl Executors for Double {
         let good = match probe {
             Probe::Postgres { expect: PostgresExpect::AcceptsWrites, .. } => seen.accepts_writes,
             Probe::Postgres { expect: PostgresExpect::Streams, .. } => seen.in_recovery == Some(true) && seen.streaming,
-            Probe::Tcp { .. } | Probe::Http { .. } | Probe::Container { .. } | Probe::Exec(_) => {
+            Probe::Tcp { .. }
+            | Probe::Http { .. }
+            | Probe::Container { .. }
+            | Probe::Tls { .. }
+            | Probe::Redis { .. }
+            | Probe::Mongodb { .. }
+            | Probe::Exec(_) => {
                 return Probed::Ok { text: "answers".to_owned(), seen: None };
             }
         };

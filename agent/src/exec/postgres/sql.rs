@@ -25,6 +25,12 @@ impl Password {
     pub fn new(password: impl Into<String>) -> Self {
         Self(password.into())
     }
+
+    /// What it is, for whoever sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Password {

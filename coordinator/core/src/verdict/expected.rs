@@ -16,6 +16,8 @@ pub(super) struct Asked {
     pub(super) place: Place,
     /// One target that is not fine is enough.
     pub(super) vital: bool,
+    /// It makes nobody fail: an expired certificate is no reason to move an app.
+    pub(super) only_warns: bool,
     /// So many targets must be fine; `None`: all.
     pub(super) enough: Option<u32>,
     pub(super) says: Says,
@@ -52,6 +54,7 @@ pub(super) fn asked(spec: &AppSpec, region: &RegionName, active: &RegionName) ->
             check: CheckRef::Writer(writer.clone()),
             place: Place::Local,
             vital: is_active,
+            only_warns: false,
             enough: None,
             says,
             looks: BTreeMap::from([(Some(place.host.clone()), BTreeSet::from([place.host.clone()]))]),
@@ -74,6 +77,7 @@ fn declared(spec: &AppSpec, here: &Region, check: &Check) -> Asked {
         check: CheckRef::Declared(check.name.clone()),
         place: check.place,
         vital: check.vital,
+        only_warns: matches!(check.kind, CheckKind::Tls(_)),
         enough: check.enough,
         says: says(check),
         looks: looks(spec, here, check),
@@ -85,9 +89,13 @@ fn says(check: &Check) -> Says {
         CheckKind::Postgres { writer, expect: PostgresExpect::AcceptsWrites } => Says::Writes(writer.clone()),
         CheckKind::Postgres { writer, expect: PostgresExpect::Streams } => Says::Follows(writer.clone()),
         CheckKind::Tcp { .. } | CheckKind::Http { .. } if check.proves_writes => Says::ServesWrites,
-        CheckKind::Tcp { .. } | CheckKind::Http { .. } | CheckKind::Container { .. } | CheckKind::Exec { .. } => {
-            Says::Answers
-        }
+        CheckKind::Tcp { .. }
+        | CheckKind::Http { .. }
+        | CheckKind::Container { .. }
+        | CheckKind::Tls(_)
+        | CheckKind::Redis { .. }
+        | CheckKind::Mongodb { .. }
+        | CheckKind::Exec { .. } => Says::Answers,
     }
 }
 
@@ -97,7 +105,13 @@ fn looks(spec: &AppSpec, here: &Region, check: &Check) -> BTreeMap<Option<HostNa
             spec.writer_host(writer, &here.name).map(|place| place.host.clone()).into_iter().collect()
         }
         (
-            CheckKind::Tcp { .. } | CheckKind::Http { .. } | CheckKind::Container { .. } | CheckKind::Exec { .. },
+            CheckKind::Tcp { .. }
+            | CheckKind::Http { .. }
+            | CheckKind::Container { .. }
+            | CheckKind::Tls(_)
+            | CheckKind::Redis { .. }
+            | CheckKind::Mongodb { .. }
+            | CheckKind::Exec { .. },
             role,
         ) => role.as_ref().map(|role| hosts_in(here, role.as_str())).unwrap_or_default(),
     };

@@ -79,7 +79,7 @@ fn weigh(input: &RoundInput<'_>, row: &Row, unmissable: &BTreeSet<HostName>, own
         Some(_) | None => targets,
     };
     let too_many = bad.len() > targets - needed || bad_unmissable;
-    if too_many && !waits_for_source(input, row) {
+    if too_many && !row.asked.only_warns && !waits_for_source(input, row) {
         own.bad.append(&mut bad);
     } else {
         own.missed.append(&mut bad);

@@ -185,6 +185,25 @@ fn the_host_of_a_writer_is_never_missed_in_the_active_region() {
 }
 
 #[test]
+fn a_certificate_warns_and_never_makes_a_region_fail() {
+    use holdfast_types::spec::{CheckKind, TlsCheck};
+    let tls = TlsCheck { address: None, port: 443, server_name: None, days_min: 14, ca: None };
+    // On the host of the writer, which no other check may miss, and vital, which the spec itself refuses.
+    let mut asked = check("certificate", CheckKind::Tls(tls), Place::Local);
+    asked.on = Some(role("db"));
+    asked.vital = true;
+    for (outcome, kind) in
+        [(Outcome::Ok, Kind::Ok), (Outcome::Failing, Kind::Degraded), (Outcome::CouldNotRun, Kind::Degraded)]
+    {
+        let mut scene = Scene::new("us-east", east().into_iter().chain(west()).collect());
+        scene.spec.checks.insert(asked.name.clone(), asked.clone());
+        scene.signals.push(signal(declared("certificate"), "use-db1", Some("use-db1"), "us-east", outcome));
+        let verdict = scene.judge();
+        assert_eq!(verdict.kind, kind, "{outcome:?}: {:?}", verdict.reasons);
+    }
+}
+
+#[test]
 fn a_silent_writer_host_fails_the_region_though_the_others_speak() {
     let verdict = kind_after(|s| {
         if s.observer == host("use-db1") {

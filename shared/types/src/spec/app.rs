@@ -203,6 +203,28 @@ pub enum CheckKind {
         /// Their names; `{region}` stands for the region of the host (see [`AppSpec::placed_in`]). Not empty.
         names: Vec<String>,
     },
+    /// Looks at the certificate that an endpoint shows. It warns: it never makes a region fail.
+    Tls(TlsCheck),
+    /// Asks a Redis.
+    Redis {
+        /// Port on each host of `on`.
+        port: u16,
+        /// What is fine.
+        expect: RedisExpect,
+        /// The user of its ACL.
+        user: Option<String>,
+        /// The password, if one is needed.
+        password: Option<Credential>,
+    },
+    /// Asks a MongoDB.
+    Mongodb {
+        /// Port on each host of `on`.
+        port: u16,
+        /// What is fine.
+        expect: MongodbExpect,
+        /// The replica set that it must belong to.
+        replica_set: Option<String>,
+    },
     /// Runs a script of the folder that belongs to the host's root, on the host that is looked at.
     Exec {
         /// The bare name of its file.
@@ -220,6 +242,9 @@ impl Check {
             CheckKind::Tcp { .. }
             | CheckKind::Postgres { .. }
             | CheckKind::Container { .. }
+            | CheckKind::Tls(_)
+            | CheckKind::Redis { .. }
+            | CheckKind::Mongodb { .. }
             | CheckKind::Exec { .. } => return None,
         };
         if !url.contains("{address}") {
@@ -231,6 +256,48 @@ impl Check {
         }
         Some(url.replace("{address}", address))
     }
+}
+
+/// What a `tls` check looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TlsCheck {
+    /// IP address or DNS name of one endpoint for the whole region; `{region}` stands for the region looked at. `None`:
+    /// the addresses of the hosts of `on`.
+    pub address: Option<String>,
+    /// Port of the endpoint.
+    pub port: u16,
+    /// The name that the certificate must be for; `{region}` stands for the region looked at. `None`: the address.
+    pub server_name: Option<String>,
+    /// With fewer days left than this it is failing.
+    pub days_min: u32,
+    /// A file of CAs on the host that looks, absolute; `None`: those that the host trusts.
+    pub ca: Option<PathBuf>,
+}
+
+/// What a `redis` check expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedisExpect {
+    /// It answers, whatever its part.
+    Answers,
+    /// It leads.
+    Primary,
+    /// It follows, and its link to its primary is up.
+    Replica,
+    /// It leads, and takes a marker key.
+    AcceptsWrites,
+}
+
+/// What a `mongodb` check expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MongodbExpect {
+    /// It answers, whatever its part.
+    Answers,
+    /// It takes writes.
+    Primary,
+    /// It follows the primary of its replica set.
+    Secondary,
 }
 
 /// What a `postgres` check expects.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AppSpec, Check, CheckKind, Failover, FencedBy, Fencing, Placement, Proxy, Region, Writer,
+    AppSpec, Check, CheckKind, Failover, FencedBy, Fencing, Placement, Proxy, Region, TlsCheck, Writer,
     read::{CheckDraft, Draft, FailoverDraft, FencingDraft, KindDraft, ProxyDraft, RegionDraft, WriterDraft},
 };
 
@@ -57,6 +57,15 @@ fn check(draft: CheckDraft) -> Option<Check> {
             KindDraft::Http { url, expect_status } => CheckKind::Http { url: url.is, expect_status },
             KindDraft::Postgres { writer, expect } => CheckKind::Postgres { writer: writer.is, expect: expect.is },
             KindDraft::Container { names } => CheckKind::Container { names },
+            KindDraft::Tls(tls) => CheckKind::Tls(TlsCheck {
+                address: tls.address.map(|address| address.is),
+                port: tls.port,
+                server_name: tls.server_name,
+                days_min: tls.days_min,
+                ca: tls.ca,
+            }),
+            KindDraft::Redis { port, expect, user, password } => CheckKind::Redis { port, expect, user, password },
+            KindDraft::Mongodb { port, expect, replica_set } => CheckKind::Mongodb { port, expect, replica_set },
             KindDraft::Exec { script } => CheckKind::Exec { script },
         },
         on: draft.on.map(|on| on.is),

@@ -40,8 +40,6 @@ pub(super) fn key(section: Section, key: &str) -> bool {
 
 /// Later values of `writers.*.kind`.
 pub(super) const WRITER_KINDS: &[&str] = &["redis", "mongodb"];
-/// Later values of `checks.*.kind`.
-pub(super) const CHECK_KINDS: &[&str] = &["tls", "redis", "mongodb"];
 /// Later values of `failover.on_isolation`.
 pub(super) const ON_ISOLATION: &[&str] = &["failsafe", "keep"];
 /// Later values of `fencing.by`.

@@ -37,8 +37,9 @@ mod values;
 mod walk;
 
 pub use app::{
-    AppSpec, Check, CheckKind, Failover, FencedBy, Fencing, Login, Mode, Of, OnIsolation, Place, Placement,
-    PostgresExpect, Proxy, Region, Replication, ReplicationMode, RunBy, Writer, WriterKind,
+    AppSpec, Check, CheckKind, Failover, FencedBy, Fencing, Login, Mode, MongodbExpect, Of, OnIsolation, Place,
+    Placement, PostgresExpect, Proxy, RedisExpect, Region, Replication, ReplicationMode, RunBy, TlsCheck, Writer,
+    WriterKind,
 };
 pub use arithmetic::ArithmeticLine;
 pub use problem::{Problem, Problems};

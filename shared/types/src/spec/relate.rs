@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     FencedBy, Mode, Of, Place, PostgresExpect, RunBy,
-    read::{CheckDraft, Draft, FailoverDraft, KindDraft, ProxyDraft, RegionDraft, SLOT_BYTES_MAX, WriterDraft},
+    read::{
+        CheckDraft, Draft, FailoverDraft, KindDraft, ProxyDraft, RegionDraft, SLOT_BYTES_MAX, TlsDraft, WriterDraft,
+    },
     suggest,
     values::one_of,
     walk::{Notes, Spot, Spotted},
@@ -170,6 +172,8 @@ impl Facts<'_> {
             KindDraft::Http { url, .. } => http(check, url, place.is, notes),
             KindDraft::Postgres { expect, .. } => postgres(expect, place, of, notes),
             KindDraft::Container { .. } => only_there(place, "a container check asks the host's own docker", notes),
+            KindDraft::Tls(tls) => self::tls(check, tls, place.is, notes),
+            KindDraft::Redis { .. } | KindDraft::Mongodb { .. } => {}
             KindDraft::Exec { .. } => only_there(place, "a script runs on the host that it looks at", notes),
         }
         if let Some(proves) = &check.proves {
@@ -273,6 +277,34 @@ fn http(check: &CheckDraft, url: &Spotted<String>, place: Place, notes: &mut Not
     }
 }
 
+fn tls(check: &CheckDraft, tls: &TlsDraft, place: Place, notes: &mut Notes) {
+    if let Some(vital) = check.vital.as_ref().filter(|vital| vital.is) {
+        // It expires in every region alike, and a region that moved for it would show the next one.
+        let wrong = "a tls check only warns: what a certificate is worth moves no app";
+        notes.wrong(&vital.spot, wrong, "leave it out, and ask an https URL for what clients need");
+    }
+    match (&check.on, &tls.address) {
+        (Some(_), None) => {}
+        (None, None) => {
+            let instead = "write on: ROLE, or address: NAME for one endpoint of the region";
+            notes.wrong(&check.spot, "says nothing to look at", instead);
+        }
+        (Some(on), Some(_)) => {
+            notes.wrong(&on.spot, "there is an address of the whole region too", "write one of on and address");
+        }
+        (None, Some(address)) => match place {
+            Place::Local if check.from.is_none() => {
+                notes.wrong(&check.spot, "nobody is said to look", "add from: ROLE, or where: remote");
+            }
+            Place::Remote if !address.is.contains("{region}") => {
+                let wrong = "the same for every region, so an answer says nothing about one";
+                notes.wrong(&address.spot, wrong, "put {region} into it, as in {region}.shop.example");
+            }
+            Place::Local | Place::Remote => {}
+        },
+    }
+}
+
 /// Of what can be seen on the host itself only.
 fn only_there(place: &Spotted<Place>, why: &str, notes: &mut Notes) {
     if place.is == Place::Remote {
@@ -306,6 +338,9 @@ fn proof(proves: &Spot, kind: &KindDraft, place: &Spotted<Place>, of: &Spotted<O
         KindDraft::Postgres { .. } => {
             notes.wrong(proves, "a postgres check is the region's own word", "leave it out");
             return;
+        }
+        KindDraft::Tls(_) | KindDraft::Redis { .. } | KindDraft::Mongodb { .. } => {
+            notes.wrong(proves, "only an http check can be marked as proof", "leave it out, or ask a url that writes");
         }
         KindDraft::Container { .. } | KindDraft::Exec { .. } => {
             notes.wrong(proves, "what a host says of itself is the region's own word", "leave it out");

@@ -158,7 +158,19 @@ impl At<'_> {
         None
     }
 
-    /// A user or database of PostgreSQL.
+    /// The same, with `{region}` in it or not. A region's name is a label of a DNS name.
+    pub(super) fn address_in_region(&self, notes: &mut Notes) -> Option<Spotted<String>> {
+        let wanted = "an IP address or a DNS name, without port; {region} is filled in";
+        let text = self.text(wanted, notes)?;
+        let placed = text.replace("{region}", "r");
+        if placed.parse::<IpAddr>().is_ok() || is_dns_name(&placed) {
+            return Some(Spotted { is: text.to_owned(), spot: self.spot() });
+        }
+        notes.wrong(&self.spot(), "no address", format!("write {wanted}"));
+        None
+    }
+
+    /// A name within a database: of a user, a database, a replica set.
     pub(super) fn identifier(&self, kind: &str, notes: &mut Notes) -> Option<String> {
         let text = self.text(&format!("the name of a {kind}"), notes)?;
         if text.len() <= IDENTIFIER_BYTES_MAX && !text.chars().any(char::is_control) {

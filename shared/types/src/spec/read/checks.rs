@@ -1,12 +1,17 @@
 //! `checks`: how an app's health is seen.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use super::{CHECKS_MAX, failover::Defaults, regions::name_of, writers::container_name};
+use super::{
+    CHECKS_MAX,
+    failover::Defaults,
+    regions::name_of,
+    writers::{container_name, password},
+};
 use crate::{
-    ids::{CheckName, RoleName, WriterName},
+    ids::{CheckName, Credential, RoleName, WriterName},
     spec::{
-        Of, Place, PostgresExpect, later,
+        MongodbExpect, Of, Place, PostgresExpect, RedisExpect,
         later::Section,
         timing::CHECK_TIMEOUT,
         values::one_of,
@@ -24,6 +29,14 @@ const URL_BYTES_MAX: usize = 2_000;
 const CONTAINERS_MAX: usize = 32;
 /// Longest name of a script's file.
 const SCRIPT_BYTES_MAX: usize = 64;
+/// Time to notice, to ask for a new certificate and to put it there. Those of ninety days are renewed with thirty left.
+const DAYS_MIN_DEFAULT: u32 = 14;
+/// Most days that can be asked for: ten years.
+const DAYS_MIN_MAX: u32 = 3_650;
+/// Redis's own.
+const REDIS_PORT_DEFAULT: u16 = 6379;
+/// MongoDB's own.
+const MONGODB_PORT_DEFAULT: u16 = 27_017;
 
 /// One check as far as it could be read.
 #[derive(Debug)]
@@ -50,7 +63,21 @@ pub(in crate::spec) enum KindDraft {
     Http { url: Spotted<String>, expect_status: u16 },
     Postgres { writer: Spotted<WriterName>, expect: Spotted<PostgresExpect> },
     Container { names: Vec<String> },
+    Tls(TlsDraft),
+    Redis { port: u16, expect: RedisExpect, user: Option<String>, password: Option<Credential> },
+    Mongodb { port: u16, expect: MongodbExpect, replica_set: Option<String> },
     Exec { script: String },
+}
+
+/// A look at a certificate.
+#[derive(Debug)]
+pub(in crate::spec) struct TlsDraft {
+    /// One endpoint for the whole region, in the place of the hosts of a role.
+    pub(in crate::spec) address: Option<Spotted<String>>,
+    pub(in crate::spec) port: u16,
+    pub(in crate::spec) server_name: Option<String>,
+    pub(in crate::spec) days_min: u32,
+    pub(in crate::spec) ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy)]
@@ -59,6 +86,9 @@ enum Kind {
     Http,
     Postgres,
     Container,
+    Tls,
+    Redis,
+    Mongodb,
     Exec,
 }
 
@@ -67,6 +97,9 @@ const KINDS: &[(&str, Kind)] = &[
     ("http", Kind::Http),
     ("postgres", Kind::Postgres),
     ("container", Kind::Container),
+    ("tls", Kind::Tls),
+    ("redis", Kind::Redis),
+    ("mongodb", Kind::Mongodb),
     ("exec", Kind::Exec),
 ];
 
@@ -97,7 +130,7 @@ fn check(key: &str, at: &At<'_>, defaults: &Defaults, notes: &mut Notes) -> Chec
     };
     let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
     let kind = fields.need("kind", &format!("write {}", one_of(&names)), notes);
-    let Some(kind) = kind.and_then(|at| at.word(KINDS, later::CHECK_KINDS, notes)) else {
+    let Some(kind) = kind.and_then(|at| at.word(KINDS, &[], notes)) else {
         // The other keys depend on the kind.
         return draft;
     };
@@ -106,6 +139,9 @@ fn check(key: &str, at: &At<'_>, defaults: &Defaults, notes: &mut Notes) -> Chec
         Kind::Http => http(&mut fields, &mut draft, notes),
         Kind::Postgres => postgres(&mut fields, notes),
         Kind::Container => container(&mut fields, &mut draft, notes),
+        Kind::Tls => tls(&mut fields, &mut draft, notes),
+        Kind::Redis => redis(&mut fields, &mut draft, notes),
+        Kind::Mongodb => mongodb(&mut fields, &mut draft, notes),
         Kind::Exec => exec(&mut fields, &mut draft, notes),
     };
     let places = [("local", Place::Local), ("remote", Place::Remote)];
@@ -177,6 +213,84 @@ fn container(fields: &mut Fields<'_>, draft: &mut CheckDraft, notes: &mut Notes)
     // All are read, so that every wrong one is told.
     let names: Vec<Option<String>> = items.iter().map(|at| container_name(at, notes)).collect();
     Some(KindDraft::Container { names: names.into_iter().collect::<Option<_>>()? })
+}
+
+fn tls(fields: &mut Fields<'_>, draft: &mut CheckDraft, notes: &mut Notes) -> Option<KindDraft> {
+    draft.on = fields.take("on").and_then(|at| at.name("role name", notes));
+    draft.from = fields.take("from").and_then(|at| at.name("role name", notes));
+    // One that is wrong is there all the same: nobody is told to add it.
+    let address = fields.take("address").map(|at| at.address_in_region(notes));
+    let port = fields.need("port", "write a port from 1 to 65535", notes).and_then(|at| at.port(notes));
+    let server_name = fields.take("server_name").map(|at| at.address_in_region(notes));
+    let days_min = match fields.take("days_min") {
+        Some(at) => at.number(1..=DAYS_MIN_MAX, notes).map(|days| days.is),
+        None => Some(DAYS_MIN_DEFAULT),
+    };
+    let ca = fields.take("ca").map(|at| at.path(notes));
+    let found = |text: Option<Option<Spotted<String>>>| match text {
+        Some(found) => found.map(Some),
+        None => Some(None),
+    };
+    Some(KindDraft::Tls(TlsDraft {
+        address: found(address)?,
+        port: port?,
+        server_name: found(server_name)?.map(|name| name.is),
+        days_min: days_min?,
+        ca: match ca {
+            Some(path) => Some(path?),
+            None => None,
+        },
+    }))
+}
+
+fn redis(fields: &mut Fields<'_>, draft: &mut CheckDraft, notes: &mut Notes) -> Option<KindDraft> {
+    draft.on = fields.need("on", "write on: ROLE", notes).and_then(|at| at.name("role name", notes));
+    where_from(fields, draft, notes);
+    let port = port_or(fields, REDIS_PORT_DEFAULT, notes);
+    let words = [
+        ("answers", RedisExpect::Answers),
+        ("primary", RedisExpect::Primary),
+        ("replica", RedisExpect::Replica),
+        ("accepts_writes", RedisExpect::AcceptsWrites),
+    ];
+    let expect = fields.need("expect", "write answers, primary, replica or accepts_writes", notes);
+    let expect = expect.and_then(|at| at.word(&words, &[], notes));
+    let user = match fields.take("user") {
+        Some(at) => at.identifier("Redis user", notes).map(Some),
+        None => Some(None),
+    };
+    let has_password = fields.has("password");
+    let password = password(fields, notes);
+    if let (Some(Some(_)), false) = (&user, has_password) {
+        let instead = "add password: {credential: NAME}, or leave user out";
+        notes.wrong(&fields.spot.below("user"), "a user without a password logs in nowhere", instead);
+    }
+    Some(KindDraft::Redis { port: port?, expect: expect?.is, user: user?, password: password? })
+}
+
+fn mongodb(fields: &mut Fields<'_>, draft: &mut CheckDraft, notes: &mut Notes) -> Option<KindDraft> {
+    draft.on = fields.need("on", "write on: ROLE", notes).and_then(|at| at.name("role name", notes));
+    where_from(fields, draft, notes);
+    let port = port_or(fields, MONGODB_PORT_DEFAULT, notes);
+    let words = [
+        ("answers", MongodbExpect::Answers),
+        ("primary", MongodbExpect::Primary),
+        ("secondary", MongodbExpect::Secondary),
+    ];
+    let expect = fields.need("expect", "write answers, primary or secondary", notes);
+    let expect = expect.and_then(|at| at.word(&words, &[], notes));
+    let replica_set = match fields.take("replica_set") {
+        Some(at) => at.identifier("replica set", notes).map(Some),
+        None => Some(None),
+    };
+    Some(KindDraft::Mongodb { port: port?, expect: expect?.is, replica_set: replica_set? })
+}
+
+fn port_or(fields: &mut Fields<'_>, default: u16, notes: &mut Notes) -> Option<u16> {
+    match fields.take("port") {
+        Some(at) => at.port(notes),
+        None => Some(default),
+    }
 }
 
 fn exec(fields: &mut Fields<'_>, draft: &mut CheckDraft, notes: &mut Notes) -> Option<KindDraft> {

@@ -10,7 +10,7 @@ mod regions;
 mod traffic;
 mod writers;
 
-pub(super) use checks::{CheckDraft, KindDraft};
+pub(super) use checks::{CheckDraft, KindDraft, TlsDraft};
 pub(super) use failover::{FailoverDraft, FencingDraft};
 pub(super) use regions::RegionDraft;
 pub(super) use traffic::ProxyDraft;

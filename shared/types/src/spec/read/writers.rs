@@ -179,7 +179,7 @@ fn login(at: &At<'_>, notes: &mut Notes) -> Option<Login> {
 }
 
 /// `Some(None)` when there is none, `None` when there is a wrong one.
-fn password(fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Option<crate::ids::Credential>> {
+pub(super) fn password(fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Option<crate::ids::Credential>> {
     match fields.take("password") {
         Some(at) => at.credential(notes).map(Some),
         None => Some(None),

@@ -4,8 +4,11 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use super::{GOOD, changed, problems};
 use crate::{
-    ids::{HostName, RegionName, RoleName, WriterName},
-    spec::{AppSpec, CheckKind, FencedBy, Mode, Of, OnIsolation, Place, PostgresExpect, ReplicationMode, RunBy, parse},
+    ids::{Credential, HostName, RegionName, RoleName, WriterName},
+    spec::{
+        AppSpec, CheckKind, FencedBy, Mode, MongodbExpect, Of, OnIsolation, Place, PostgresExpect, RedisExpect,
+        ReplicationMode, RunBy, TlsCheck, parse,
+    },
 };
 
 fn spec(text: &str) -> AppSpec {
@@ -45,6 +48,41 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!((failover.rto_target, failover.rpo_target), (Some(60 * SECOND), Some(0)));
     assert_eq!((spec.fencing.by, spec.fencing.within), (FencedBy::Agent, 10 * SECOND));
     assert_eq!(spec.proxies[0].backends["pg_write"], pg.name);
+}
+
+#[test]
+fn each_kind_of_check_has_its_defaults() {
+    let api = "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}";
+    let kind = |check: &str| {
+        let spec = spec(&GOOD.replace(api, check));
+        spec.checks.into_values().find(|check| check.name.as_str() == "api").expect("declared").kind
+    };
+    let tls = TlsCheck { address: None, port: 443, server_name: None, days_min: 14, ca: None };
+    assert_eq!(kind("{kind: tls, on: api, port: 443, where: local}"), CheckKind::Tls(tls.clone()));
+    let all = "{kind: tls, address: \"{region}.shop.example\", port: 8443, server_name: shop.example, days_min: 30, \
+               ca: /etc/ssl/ca.pem, where: remote}";
+    let whole = TlsCheck {
+        address: Some("{region}.shop.example".into()),
+        port: 8443,
+        server_name: Some("shop.example".into()),
+        days_min: 30,
+        ca: Some("/etc/ssl/ca.pem".into()),
+    };
+    assert_eq!(kind(all), CheckKind::Tls(whole));
+    let redis = |expect, user: Option<&str>, password: Option<&str>| CheckKind::Redis {
+        port: 6379,
+        expect,
+        user: user.map(str::to_owned),
+        password: password.map(|name| Credential::new(name).expect("a name")),
+    };
+    assert_eq!(kind("{kind: redis, on: db, expect: replica, where: local}"), redis(RedisExpect::Replica, None, None));
+    let logged_in =
+        "{kind: redis, on: db, expect: accepts_writes, user: watch, password: {credential: cache}, where: local}";
+    assert_eq!(kind(logged_in), redis(RedisExpect::AcceptsWrites, Some("watch"), Some("cache")));
+    let mongodb = CheckKind::Mongodb { port: 27_017, expect: MongodbExpect::Primary, replica_set: Some("rs0".into()) };
+    assert_eq!(kind("{kind: mongodb, on: db, expect: primary, replica_set: rs0, where: remote}"), mongodb);
+    let script = CheckKind::Exec { script: "disk-headroom".into() };
+    assert_eq!(kind("{kind: exec, on: db, script: disk-headroom, where: local}"), script);
 }
 
 #[test]

@@ -4,11 +4,90 @@ use super::Refused;
 
 pub(super) const REFUSED: &[Refused] = &[
     Refused {
-        what: "a check of a later kind",
-        from: "db-port: {kind: tcp, on: db, port: 5432",
-        to: "db-port: {kind: redis, on: db, port: 5432",
+        what: "a check of an unknown kind",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: udp, on: api, where: local}",
         said: &[
-            "shop.yaml:30: checks.db-port.kind is redis; not supported by this version; write tcp, http, postgres, container or exec",
+            "shop.yaml:31: checks.api.kind is udp; unknown value; write tcp, http, postgres, container, tls, redis, mongodb or exec",
+        ],
+    },
+    Refused {
+        what: "a certificate that moves an app",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: tls, on: api, port: 443, where: local, vital: true}",
+        said: &[
+            "shop.yaml:31: checks.api.vital is true; a tls check only warns: what a certificate is worth moves no app; leave it out, and ask an https URL for what clients need",
+        ],
+    },
+    Refused {
+        what: "a certificate of nobody",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: tls, port: 443, where: local}",
+        said: &[
+            "shop.yaml:31: checks.api: says nothing to look at; write on: ROLE, or address: NAME for one endpoint of the region",
+        ],
+    },
+    Refused {
+        what: "a certificate of everybody and one",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: tls, on: api, address: shop.example, port: 443, where: local}",
+        said: &[
+            "shop.yaml:31: checks.api.on is api; there is an address of the whole region too; write one of on and address",
+        ],
+    },
+    Refused {
+        what: "a certificate that nobody looks at",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: tls, address: shop.example, port: 443, where: local}",
+        said: &["shop.yaml:31: checks.api: nobody is said to look; add from: ROLE, or where: remote"],
+    },
+    Refused {
+        what: "a certificate that is the same everywhere",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: tls, address: shop.example, port: 443, where: remote, proves: writes}",
+        said: &[
+            "shop.yaml:31: checks.api.address is shop.example; the same for every region, so an answer says nothing about one; put {region} into it, as in {region}.shop.example",
+            "shop.yaml:31: checks.api.proves is writes; only an http check can be marked as proof; leave it out, or ask a url that writes",
+        ],
+    },
+    Refused {
+        what: "all that can be wrong with a certificate's check",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: tls, address: \"https://a/\", server_name: a b, days_min: 0, ca: ca.pem, enough: 1, where: remote}",
+        said: &[
+            "shop.yaml:31: checks.api.address is https://a/; no address; write an IP address or a DNS name, without port; {region} is filled in",
+            "shop.yaml:31: checks.api.port: missing; write a port from 1 to 65535",
+            "shop.yaml:31: checks.api.server_name is a b; no address; write an IP address or a DNS name, without port; {region} is filled in",
+            "shop.yaml:31: checks.api.days_min is 0; too small; write a whole number from 1 to 3650",
+            "shop.yaml:31: checks.api.ca is ca.pem; not absolute; write an absolute path, with no . or .. in it",
+            "shop.yaml:31: checks.api.enough: unknown key; known here: kind, on, from, address, port, server_name, days_min, ca, where, of, vital, timeout, proves",
+        ],
+    },
+    Refused {
+        what: "a redis with a password in the spec",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: redis, on: api, expect: master, user: app, password: hunter2, where: local}",
+        said: &[
+            "shop.yaml:31: checks.api.expect is master; unknown value; write answers, primary, replica or accepts_writes",
+            "shop.yaml:31: checks.api.password: not a credential, and secrets never stand in a spec; write {credential: NAME}, and put the secret into /etc/holdfast/credentials/NAME on the host",
+        ],
+    },
+    Refused {
+        what: "a redis user without a password",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: redis, on: api, expect: primary, user: app, where: local}",
+        said: &[
+            "shop.yaml:31: checks.api.user: a user without a password logs in nowhere; add password: {credential: NAME}, or leave user out",
+        ],
+    },
+    Refused {
+        what: "a mongodb without an expectation",
+        from: "{kind: http, on: api, url: \"http://{address}:8080/health\", expect: 200, where: local, enough: 1}",
+        to: "{kind: mongodb, port: 0, replica_set: rs0, where: local}",
+        said: &[
+            "shop.yaml:31: checks.api.on: missing; write on: ROLE",
+            "shop.yaml:31: checks.api.port is 0; no port; write a port from 1 to 65535",
+            "shop.yaml:31: checks.api.expect: missing; write answers, primary or secondary",
         ],
     },
     Refused {
