@@ -4,7 +4,8 @@
 # HAProxy or Docker that is there already as it is.
 # usage: preflight.sh [--check] [--with-docker] [--loopback] [--demo]
 #   --check        only say it; exit 1 when something is missing
-#   --with-docker  also what the tests with containers, with a booted systemd and with a client in Python need
+#   --with-docker  also what the tests with containers, with a booted systemd and with a client in Python, and the
+#                  benchmarks, need
 #   --loopback     a machine without network namespaces will do (the demo then shows no isolation)
 #   --demo         --loopback, what the build takes, and how long everything will be
 # exit: 0 ready · 1 something is missing and was not installed · 2 this machine cannot do it
@@ -163,6 +164,8 @@ if [ "$docker" = 1 ]; then
   has dockerd || need docker.io 25 280
   if has dockerd && ! has docker; then need docker-cli 3 40; fi
   has busybox || need busybox-static 2 2
+  # What the agent is measured beside.
+  has prometheus-node-exporter || need prometheus-node-exporter 5 15
   # A virtual environment without pip is one that nothing can be put into.
   python3 -c 'import ensurepip, tomllib' 2>/dev/null || need python3-venv 5 25
   [ -x /usr/lib/systemd/systemd ] || need systemd 5 15

@@ -105,6 +105,9 @@ enum Command {
 /// Replaces what does things on this host by something around it.
 pub type Wrap = fn(Arc<dyn Executors>) -> Arc<dyn Executors>;
 
+/// Threads of the runtime. Disk and child processes have their own.
+const WORKERS: usize = 2;
+
 /// Runs the command line. `wrap` is the identity outside tests.
 #[must_use]
 pub fn main(wrap: Wrap) -> ExitCode {
@@ -131,8 +134,13 @@ fn start(cli: Cli, wrap: Wrap) -> anyhow::Result<ExitCode> {
         return Ok(keeper::keep(folder, name, Duration::from_millis(*within)));
     }
     let config = Config::load(cli.config.as_deref())?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    // Two are enough for all that an agent does at once, and each costs memory: on a host with many cores, a worker for
+    // each of them would be most of what an agent takes.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     match cli.command {
         Command::Join { address, token, host, state_dir } => {
             runtime.block_on(join_cluster(config.with_state_dir(state_dir), &address, &token, host))

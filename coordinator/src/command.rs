@@ -15,7 +15,7 @@ use holdfast_shared::{
     contexts::contexts_file,
     db::Db,
     error::Chain,
-    logging,
+    limits, logging,
     net::TcpAccept,
     pki::{Ca, Material},
     service,
@@ -141,6 +141,8 @@ async fn run_service(file: &Path, clock: SharedClock, faults: Arc<dyn Faults>) -
             config.state_dir.display()
         );
     }
+    let files = limits::open_files_to_the_most();
+    tracing::debug!(?files, "may open so many files; an agent's connections are two of them");
     let ca = Ca::load(&paths.ca)?;
     let identity = Material::load_dir(&paths.identity)?;
     let db = Db::open(&paths.database, MIGRATIONS)?;

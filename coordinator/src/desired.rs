@@ -8,7 +8,7 @@ use crate::fleet::Fleet;
 
 /// Whether an app's spec names this host at all, or needs it as an observer of other regions.
 fn concerns(app: &App, host: &HostName, _region: &RegionName) -> bool {
-    app.spec.hosts().contains_key(host)
+    app.spec.names(host)
 }
 
 /// Everything `host` should know, or nothing when no app concerns it.

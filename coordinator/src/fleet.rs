@@ -85,11 +85,16 @@ struct Look {
 pub struct Fleet {
     inner: Arc<Mutex<Inner>>,
     changed: Arc<watch::Sender<u64>>,
+    ends_wanted: Arc<watch::Sender<u64>>,
 }
 
 impl Default for Fleet {
     fn default() -> Self {
-        Self { inner: Arc::default(), changed: Arc::new(watch::channel(0).0) }
+        Self {
+            inner: Arc::default(),
+            changed: Arc::new(watch::channel(0).0),
+            ends_wanted: Arc::new(watch::channel(0).0),
+        }
     }
 }
 
@@ -102,6 +107,18 @@ impl Fleet {
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Fires when the leases of an app are about to get an end, or are no longer: what its hosts should know depends on
+    /// that and on committed state, and on nothing else here.
+    #[must_use]
+    pub fn ends_wanted(&self) -> watch::Receiver<u64> {
+        self.ends_wanted.subscribe()
+    }
+
+    fn bump_ends(&self) {
+        self.ends_wanted.send_modify(|n| *n += 1);
+        self.bump();
     }
 
     fn bump(&self) {
@@ -324,14 +341,14 @@ impl Fleet {
         }
         inner.counts_end.retain(|(a, _), _| a != app);
         drop(inner);
-        self.bump();
+        self.bump_ends();
     }
 
     /// The intention is carried out or given up.
     pub fn unwant_end(&self, app: &AppName) {
         let removed = self.lock().end_wanted.remove(app).is_some();
         if removed {
-            self.bump();
+            self.bump_ends();
         }
     }
 
@@ -378,6 +395,8 @@ impl Fleet {
         let mut inner = self.lock();
         inner.counts_end.clear();
         inner.end_wanted.clear();
+        drop(inner);
+        self.bump_ends();
     }
 }
 

@@ -161,7 +161,7 @@ impl Leases {
             // Only of what it holds, so that nothing is remembered of apps that there are not.
             let holds = self.replica.read(|s| s.app(app).is_some_and(|a| a.holders(a.active()).contains(host)));
             if !holds {
-                let named = self.replica.read(|s| s.app(app).is_some_and(|a| a.spec.hosts().contains_key(host)));
+                let named = self.replica.read(|s| s.app(app).is_some_and(|a| a.spec.names(host)));
                 if !named {
                     let why = format_args!("a lease of {app}, which it does not run");
                     self.refusals.note(RefusedKind::Foreign, host, why);

@@ -99,6 +99,15 @@ impl v1::agent_session_server::AgentSession for Sessions {
     }
 }
 
+/// What an agent may have to be told anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    None,
+    Paces,
+    /// Everything that it should know, and the paces of the apps in it.
+    Desired,
+}
+
 /// Where one agent's messages go.
 struct ToOne {
     tx: mpsc::Sender<Result<v1::ToAgent, Status>>,
@@ -264,40 +273,52 @@ impl Sessions {
     ) -> Result<(), Status> {
         to.send(v1::to_agent::Body::Welcome(welcome)).await?;
         let mut applied = self.replica.applied();
-        let mut changed = self.fleet.changed();
+        let mut wanted = self.fleet.ends_wanted();
         let mut paces = self.paces.changed();
         let mut sent_desired: Option<v1::Desired> = None;
         let mut sent_paces: Vec<v1::Pace> = Vec::new();
+        let mut news = News::Desired;
         loop {
-            let now_desired = self.replica.read(|s| desired(s, &self.fleet, &caller.host, &caller.region));
-            // What changed of other hosts' apps is no news here.
-            if sent_desired.as_ref().map(|sent| &sent.apps) != Some(&now_desired.apps) {
-                to.send(v1::to_agent::Body::Desired(now_desired.clone())).await?;
-                sent_desired = Some(now_desired);
+            // Not after every message: with thousands of sessions, that would be all that a coordinator does.
+            if news == News::Desired {
+                let now_desired = self.replica.read(|s| desired(s, &self.fleet, &caller.host, &caller.region));
+                // What changed of other hosts' apps is no news here.
+                if sent_desired.as_ref().map(|sent| &sent.apps) != Some(&now_desired.apps) {
+                    to.send(v1::to_agent::Body::Desired(now_desired.clone())).await?;
+                    sent_desired = Some(now_desired);
+                }
             }
-            let now_paces = self.paces.of(sent_desired.iter().flat_map(|d| &d.apps).map(|a| a.app.as_str()));
-            for pace in now_paces.iter().filter(|p| !sent_paces.contains(p)) {
-                to.send(v1::to_agent::Body::Pace(pace.clone())).await?;
+            if news != News::None {
+                let now_paces = self.paces.of(sent_desired.iter().flat_map(|d| &d.apps).map(|a| a.app.as_str()));
+                for pace in now_paces.iter().filter(|p| !sent_paces.contains(p)) {
+                    to.send(v1::to_agent::Body::Pace(pace.clone())).await?;
+                }
+                sent_paces = now_paces;
             }
-            sent_paces = now_paces;
             // `message()` keeps a half-read message in the stream; the watches and the channel lose nothing either.
-            tokio::select! {
+            news = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Err(Status::aborted("this session is closed")),
-                _ = applied.changed() => {}
-                _ = changed.changed() => {}
-                _ = paces.changed() => {}
-                message = outgoing.recv() => match message {
-                    Some(v1::ToAgent { body: Some(body) }) => to.send(body).await?,
-                    Some(v1::ToAgent { body: None }) => {}
-                    None => return Ok(()),
-                },
-                message = from.message() => match message? {
-                    Some(v1::FromAgent { body: Some(body) }) => self.take(caller, body, to).await?,
-                    Some(v1::FromAgent { body: None }) => return Err(bad("a message without a body")),
-                    None => return Ok(()),
-                },
-            }
+                _ = applied.changed() => News::Desired,
+                _ = wanted.changed() => News::Desired,
+                _ = paces.changed() => News::Paces,
+                message = outgoing.recv() => {
+                    match message {
+                        Some(v1::ToAgent { body: Some(body) }) => to.send(body).await?,
+                        Some(v1::ToAgent { body: None }) => {}
+                        None => return Ok(()),
+                    }
+                    News::None
+                }
+                message = from.message() => {
+                    match message? {
+                        Some(v1::FromAgent { body: Some(body) }) => self.take(caller, body, to).await?,
+                        Some(v1::FromAgent { body: None }) => return Err(bad("a message without a body")),
+                        None => return Ok(()),
+                    }
+                    News::None
+                }
+            };
         }
     }
 
@@ -346,7 +367,7 @@ impl Sessions {
                 return None;
             }
         };
-        if self.replica.read(|s| s.app(&name).is_some_and(|a| a.spec.hosts().contains_key(&caller.host))) {
+        if self.replica.read(|s| s.app(&name).is_some_and(|a| a.spec.names(&caller.host))) {
             return Some(name);
         }
         self.refusals.note(RefusedKind::Foreign, &caller.host, format_args!("{what} of {name}, which it does not run"));

@@ -6,6 +6,7 @@ pub mod db;
 pub mod error;
 pub mod files;
 pub mod identity;
+pub mod limits;
 pub mod logging;
 pub mod net;
 pub mod pki;

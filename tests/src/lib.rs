@@ -9,4 +9,5 @@ pub mod harness;
 pub mod measure;
 pub mod preflight;
 pub mod sim;
+pub mod swarm;
 pub mod workload;

@@ -1,13 +1,19 @@
-//! `make bench`: how long the parts of a failover take, beside the floor.
+//! `make bench`: failovers beside their floor, an agent beside another program, few hosts beside many.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use holdfast_tests::bench::{Options, run};
+use holdfast_tests::bench::{Options, Part, run};
 
-/// Times failovers on this machine, part by part
+/// Times failovers on this machine, part by part, and weighs agents and coordinators
 #[derive(Debug, Parser)]
 struct Arguments {
+    /// Which benchmarks; all by default
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+    /// How long the agent is watched, minutes
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_440))]
+    minutes: u32,
     /// How many failovers of each kind
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
@@ -21,5 +27,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    run(Options { runs: if arguments.quick { 1 } else { arguments.runs }, json: arguments.json })
+    run(Options {
+        parts: arguments.only,
+        runs: if arguments.quick { 1 } else { arguments.runs },
+        minutes: arguments.minutes,
+        json: arguments.json,
+    })
 }

@@ -87,7 +87,7 @@ impl Docker {
             folder,
         };
         docker.begin()?;
-        docker.run(&["import", image.tar.to_str().context("a path that is no text")?, IMAGE])?;
+        docker.run(&["import", image.tar.to_str().context("a path that is no text")?, image.name])?;
         Ok(docker)
     }
 
@@ -210,6 +210,7 @@ fn gone(error: &io::Error) -> bool {
 pub struct Image {
     tar: PathBuf,
     bin: PathBuf,
+    name: &'static str,
 }
 
 impl Image {
@@ -264,7 +265,29 @@ impl Image {
         let tar = net.folder().join("image.tar");
         Program::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").run(CALL_WITHIN)?.well()?;
         fs::remove_dir_all(&root)?;
-        Ok(Self { tar, bin })
+        Ok(Self { tar, bin, name: IMAGE })
+    }
+
+    /// What the image of a shell alone is called.
+    pub const SHELL: &str = "busybox:here";
+
+    /// A shell and what else busybox brings, a web server among it.
+    ///
+    /// # Errors
+    /// When it is not on this machine.
+    pub fn shell(net: &Net) -> Result<Self> {
+        let shell = preflight::program("busybox").context("tests/preflight.sh --with-docker installs it")?;
+        let (root, tar) = (net.folder().join("image-shell"), net.folder().join("image-shell.tar"));
+        let bin = root.join("bin");
+        fs::create_dir_all(&bin)?;
+        fs::copy(&shell, bin.join("busybox"))?;
+        for name in ["sh", "httpd", "sleep"] {
+            symlink("busybox", bin.join(name))?;
+        }
+        ensure!(linked(&shell)?.is_empty(), "{} needs libraries; busybox-static does not", shell.display());
+        Program::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").run(CALL_WITHIN)?.well()?;
+        fs::remove_dir_all(&root)?;
+        Ok(Self { tar, bin: PathBuf::from("/bin"), name: Self::SHELL })
     }
 
     /// Where PostgreSQL's programs are inside.

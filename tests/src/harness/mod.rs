@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod container;
+pub mod control;
 pub mod docker;
 pub mod fleet;
 pub mod guarded;
@@ -29,6 +30,7 @@ pub mod unit;
 
 pub use app::AppPlan;
 pub use container::Contained;
+pub use control::Control;
 pub use docker::{Docker, Image};
 pub use fleet::Fleet;
 pub use guarded::{Guarded, Settings};
@@ -40,6 +42,6 @@ pub use postgres::{Instance, PgNode};
 pub use primaries::{Primaries, TwoPrimaries};
 pub use process::{Ended, Output, Process, Program};
 pub use session::Session;
-pub use time::{clock, now, wait_asking, wait_until};
+pub use time::{clock, clock_shared, now, wait_asking, wait_until};
 pub use together::{Scenario, together};
 pub use unit::Unit;

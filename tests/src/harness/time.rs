@@ -1,9 +1,14 @@
 //! The one clock of the tests, and waiting for a condition instead of for a time.
 
-use std::{fmt::Display, sync::LazyLock, thread, time::Duration};
+use std::{
+    fmt::Display,
+    sync::{Arc, LazyLock},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
-use holdfast_shared::clock::{Clock, SystemClock};
+use holdfast_shared::clock::{Clock, SharedClock, SystemClock};
 use holdfast_types::BootInstant;
 
 /// Short enough not to blur a measured second, long enough to leave two cores to the work that is waited for.
@@ -17,6 +22,15 @@ pub fn clock() -> &'static SystemClock {
     static CLOCK: LazyLock<SystemClock> =
         LazyLock::new(|| SystemClock::new().expect("every Linux has /proc/sys/kernel/random/boot_id"));
     &CLOCK
+}
+
+/// The same for who shares it.
+///
+/// # Panics
+/// Never: every Linux has a boot id.
+#[must_use]
+pub fn clock_shared() -> SharedClock {
+    Arc::new(SystemClock::new().expect("every Linux has /proc/sys/kernel/random/boot_id"))
 }
 
 /// The instant it is, on CLOCK_BOOTTIME.

@@ -460,6 +460,13 @@ impl AppSpec {
         hosts
     }
 
+    /// Whether the spec names this host. The same as being among [`Self::hosts`], without making a list of them: a
+    /// coordinator asks this of every app for every host.
+    #[must_use]
+    pub fn names(&self, host: &HostName) -> bool {
+        self.regions.iter().flat_map(|region| region.roles.values()).flatten().any(|placed| placed.host == *host)
+    }
+
     /// The roles of a host; empty when the app does not name it.
     #[must_use]
     pub fn roles_of(&self, host: &HostName) -> BTreeSet<RoleName> {

@@ -1,0 +1,64 @@
+//! A line that can go dead: both ends still think that they are connected.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures_util::future::BoxFuture;
+use holdfast_shared::net::{BoxedIo, Dial, TcpDial};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Dials lines that all go dead together.
+pub(super) struct Lines {
+    pub(super) gag: Arc<AtomicBool>,
+}
+
+impl Dial for Lines {
+    fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<BoxedIo>> {
+        Box::pin(async move {
+            if self.gag.load(Ordering::Relaxed) {
+                return std::future::pending().await;
+            }
+            let inner = TcpDial.dial(address).await?;
+            Ok(Box::new(Line { inner, gag: Arc::clone(&self.gag) }) as BoxedIo)
+        })
+    }
+}
+
+struct Line {
+    inner: BoxedIo,
+    gag: Arc<AtomicBool>,
+}
+
+impl Line {
+    fn dead(&self) -> bool {
+        self.gag.load(Ordering::Relaxed)
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // Nobody wakes it again, as nobody would.
+        if self.dead() { Poll::Pending } else { Pin::new(&mut self.inner).poll_read(cx, buf) }
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.dead() { Poll::Ready(Ok(buf.len())) } else { Pin::new(&mut self.inner).poll_write(cx, buf) }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.dead() { Poll::Ready(Ok(())) } else { Pin::new(&mut self.inner).poll_flush(cx) }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.dead() { Poll::Pending } else { Pin::new(&mut self.inner).poll_shutdown(cx) }
+    }
+}
