@@ -170,6 +170,8 @@ if [ "$docker" = 1 ]; then
   python3 -c 'import ensurepip, tomllib' 2>/dev/null || need python3-venv 5 25
   [ -x /usr/lib/systemd/systemd ] || need systemd 5 15
   has systemd-nspawn || need systemd-container 3 2
+  # Commands of the README are run as they stand there.
+  has sudo || need sudo 2 6
 fi
 if [ ${#missing[@]} = 0 ]; then
   say "nothing to install; PostgreSQL $major and $(haproxy -v | sed -n '1s/^HAProxy version \([^ -]*\).*/HAProxy \1/p') are used as they are"

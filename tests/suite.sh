@@ -56,6 +56,13 @@ done <"$work/built" | sort -u >"$work/families"
 # What cargo says of the source itself; each counts as one test, the examples in the docs for themselves.
 for family in format lints docs examples; do printf 'source\t%s\tcargo\ttests/suite.sh\t%s\n' "$family" "$PWD"; done >>"$work/families"
 
+# A family that installs Holdfast installs what is built here, and upgrades to the same under a later version.
+make_packages() {
+  rm -rf target/packages
+  make --no-print-directory packages PROFILE=dev OUT="$PWD/target/packages/first" &&
+    make --no-print-directory packages PROFILE=dev PARTS=agent VERSION=99-1 OUT="$PWD/target/packages/next"
+} >"$work/packages" 2>&1
+
 chosen() {
   case $which in
     all) cat "$work/families" ;;
@@ -65,6 +72,11 @@ chosen() {
   esac | if [ -n "$only" ]; then awk -F'\t' -v only="$only" '$2 == only'; else cat; fi
 }
 chosen >"$work/chosen"
+if cut -f2 "$work/chosen" | grep -qx packages && ! make_packages; then
+  echo "suite: the packages were not made:" >&2
+  cat "$work/packages" >&2
+  exit 1
+fi
 if ! [ -s "$work/chosen" ]; then
   echo "suite: no family ${only:-at all} among:" $(cut -f2 "$work/families") >&2
   echo "0 passed, 1 failed"

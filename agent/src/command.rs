@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use holdfast_shared::{
     clock::{SharedClock, SystemClock},
     db::Db,
@@ -39,7 +39,7 @@ use crate::{
     executors::{Allowing, Executors, RealExecutors},
     join,
     renew::Renewal,
-    store,
+    store, units,
 };
 
 /// The agent of Holdfast: one on every host.
@@ -68,6 +68,9 @@ enum Command {
         /// Where the agent keeps what it knows.
         #[arg(long, env = "HOLDFAST_STATE_DIR", value_name = "DIR")]
         state_dir: Option<PathBuf>,
+        /// Leave the agent's units as they are.
+        #[arg(long, env = "HOLDFAST_NO_START")]
+        no_start: bool,
     },
     /// Run the agent.
     Run {
@@ -108,6 +111,12 @@ pub type Wrap = fn(Arc<dyn Executors>) -> Arc<dyn Executors>;
 /// Threads of the runtime. Disk and child processes have their own.
 const WORKERS: usize = 2;
 
+/// The tree of commands: what `--help` and the manual are made from.
+#[must_use]
+pub fn tree() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command line. `wrap` is the identity outside tests.
 #[must_use]
 pub fn main(wrap: Wrap) -> ExitCode {
@@ -142,8 +151,16 @@ fn start(cli: Cli, wrap: Wrap) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     match cli.command {
-        Command::Join { address, token, host, state_dir } => {
-            runtime.block_on(join_cluster(config.with_state_dir(state_dir), &address, &token, host))
+        Command::Join { address, token, host, state_dir, no_start } => {
+            // The units run with what is usual; who keeps things elsewhere starts the agent in another way.
+            let usual = cli.config.is_none() && state_dir.is_none();
+            let config = config.with_state_dir(state_dir);
+            runtime.block_on(async {
+                join_cluster(config, &address, &token, host).await?;
+                let done = if usual && !no_start { units::start().await? } else { units::leave() };
+                io::stdout().write_all(done.as_bytes())?;
+                Ok(ExitCode::SUCCESS)
+            })
         }
         Command::Run { state_dir } => runtime.block_on(run(config.with_state_dir(state_dir), wrap)),
         Command::Release { app, reason } => {
@@ -158,7 +175,7 @@ fn start(cli: Cli, wrap: Wrap) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn join_cluster(config: Config, address: &str, token: &str, host: Option<String>) -> anyhow::Result<ExitCode> {
+async fn join_cluster(config: Config, address: &str, token: &str, host: Option<String>) -> anyhow::Result<()> {
     check_address(address).map_err(anyhow::Error::msg)?;
     let token: JoinToken = token.parse()?;
     let host = match host {
@@ -173,7 +190,7 @@ async fn join_cluster(config: Config, address: &str, token: &str, host: Option<S
     let identity = join::join(&config, address, &token, host, Arc::new(TcpDial), clock).await?;
     let text = format!("joined {} as {} in {}\n", identity.cluster, identity.host, identity.region);
     io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 async fn ask(config: &Config, question: Question) -> anyhow::Result<ExitCode> {

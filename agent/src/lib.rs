@@ -13,7 +13,7 @@
 //! | [`executors`] | what can be done, behind one trait; [`exec`] and [`checks`] do it |
 //! | [`store`] | what is kept over a restart |
 //! | [`control`] | the socket for root on this host |
-//! | [`join`], [`renew`] | its certificate |
+//! | [`join`], [`renew`], [`units`] | its certificate, and what joining has systemd start |
 //! | [`config`] | what files say |
 //! | [`command`] | the command line, and the real parts |
 //! | [`wire`] | messages to values, and back |
@@ -40,6 +40,7 @@ mod run;
 pub mod scheduler;
 pub mod session;
 pub mod store;
+pub mod units;
 pub mod wire;
 
 pub use apps::Me;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use aws_lc_rs::rand::SecureRandom as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use holdfast_shared::{
     clock::{SharedClock, SystemClock},
     contexts::contexts_file,
@@ -19,6 +19,7 @@ use holdfast_shared::{
     net::TcpAccept,
     pki::{Ca, Material},
     service,
+    sudo::Caller,
 };
 use holdfast_types::ids::{ContextName, OperatorName};
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,6 +75,12 @@ enum Command {
     },
 }
 
+/// The tree of commands: what `--help` and the manual are made from.
+#[must_use]
+pub fn tree() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command line. `faults` are none outside tests.
 #[must_use]
 pub fn main(faults: Arc<dyn Faults>) -> ExitCode {
@@ -108,7 +115,10 @@ async fn carry_out(command: Command, faults: Arc<dyn Faults>) -> anyhow::Result<
     let clock: SharedClock = Arc::new(SystemClock::new().context("the boot id cannot be read")?);
     match command {
         Command::Init { cluster, address, listen, state_dir, config, operator, contexts_file: named } => {
-            let home = std::env::var_os("HOME").map(PathBuf::from);
+            // What is made for a person who called sudo belongs into their home.
+            let person = Caller::find().filter(|_| named.is_none());
+            let home = person.as_ref().map(|p| p.home().to_owned());
+            let home = home.or_else(|| std::env::var_os("HOME").map(PathBuf::from));
             let contexts = contexts_file(named.as_deref(), home.as_deref())?;
             let request = init::Request {
                 cluster: cluster.clone(),
@@ -120,6 +130,11 @@ async fn carry_out(command: Command, faults: Arc<dyn Faults>) -> anyhow::Result<
             let mut random = [0; 16];
             aws_lc_rs::rand::SystemRandom::new().fill(&mut random).map_err(|_| anyhow::anyhow!("no randomness"))?;
             let id = init::init(request, clock, random).await?;
+            if let (Some(person), Some(folder)) = (person, contexts.parent()) {
+                person
+                    .own(folder)
+                    .with_context(|| format!("cannot give {} to whom it is made for", folder.display()))?;
+            }
             let out = format!(
                 "cluster {cluster} ({id}) is made; you are its admin, {operator}\n  context        {}\n  configuration  {}\n  next           start it:  sudo systemctl enable --now holdfast-coordinator     (or: holdfast-coordinator run)\n                 then:      holdfast status\n",
                 contexts.display(),

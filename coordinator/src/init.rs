@@ -1,6 +1,6 @@
 //! `holdfast-coordinator init`: a CA, a cluster of one, this coordinator's certificate and the first admin's context.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use holdfast_coordinator_core::{
@@ -138,5 +138,8 @@ pub async fn init(request: Request, clock: SharedClock, random: [u8; 16]) -> any
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     files::write_private(&request.config_file, request.config.to_toml().as_bytes())?;
+    // Nothing in it is secret, and the coordinator does not run as who makes it.
+    std::fs::set_permissions(&request.config_file, Permissions::from_mode(0o644))
+        .with_context(|| format!("cannot open {} to readers", request.config_file.display()))?;
     Ok(cluster)
 }

@@ -15,5 +15,6 @@ pub mod refusals;
 pub mod repeats;
 pub mod service;
 pub mod span;
+pub mod sudo;
 pub mod tls;
 pub mod token;

@@ -63,6 +63,12 @@ impl Parts {
     }
 }
 
+/// Whether systemd runs this machine.
+#[must_use]
+pub fn is_booted() -> bool {
+    sd_notify::booted().unwrap_or(false)
+}
+
 /// It serves. Without systemd nobody listens.
 pub fn ready() {
     drop(sd_notify::notify(&[NotifyState::Ready]));

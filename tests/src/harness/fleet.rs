@@ -372,6 +372,15 @@ impl Fleet {
     /// # Errors
     /// When the admin's folder cannot be made.
     pub fn operator(&self, binaries: &Binaries) -> Result<Program> {
-        Ok(binaries.program("holdfast", &self.third).env("HOME", self.state("operator")?))
+        match self.machines.get(&self.third.name) {
+            // What is installed there, as root who is logged in there would call it.
+            Some(through) => Ok(Program::new("holdfast").on(&self.third).through(through).env("HOME", "/root")),
+            None => Ok(binaries.program("holdfast", &self.third).env("HOME", self.state("operator")?)),
+        }
+    }
+
+    /// From now on what is run beside the coordinator is run in its booted machine.
+    pub fn enter(&mut self, host: &Host, machine: &Machine) {
+        self.machines.insert(host.name.clone(), machine.inside());
     }
 }

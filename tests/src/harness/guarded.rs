@@ -94,19 +94,7 @@ impl Guarded {
     }
 
     fn without_app_on(net: Net, settings: Settings, told: Told<'_>) -> Result<Self> {
-        let binaries = Binaries::find()?;
-        let fleet = Fleet::on(net, told)?;
-        for region in [&fleet.east, &fleet.west] {
-            // The spec names the socket once, with the region in its path.
-            let folder = fleet.net.folder();
-            std::os::unix::fs::symlink(
-                folder.join(format!("haproxy-{}", region.web.name)),
-                folder.join(format!("haproxy-{}", region.name)),
-            )?;
-        }
-        let state = fleet.state("coordinator")?;
-        let coordinator_config = state.join("coordinator.toml");
-        let mut guarded = Self { fleet, binaries, settings, coordinator_config };
+        let mut guarded = Self::bare_on(net, settings, told)?;
         guarded.init()?;
         guarded.start_coordinator()?;
         told("coordinator", &format!("on eu-c1, at {}", guarded.fleet.coordinator_address()));
@@ -121,6 +109,36 @@ impl Guarded {
         }
         guarded.wait_hosts(4)?;
         Ok(guarded)
+    }
+
+    /// Hosts, databases and proxies, on which nothing of Holdfast runs yet.
+    pub(super) fn bare_on(net: Net, settings: Settings, told: Told<'_>) -> Result<Self> {
+        let binaries = Binaries::find()?;
+        let fleet = Fleet::on(net, told)?;
+        for region in [&fleet.east, &fleet.west] {
+            // The spec names the socket once, with the region in its path.
+            let folder = fleet.net.folder();
+            std::os::unix::fs::symlink(
+                folder.join(format!("haproxy-{}", region.web.name)),
+                folder.join(format!("haproxy-{}", region.name)),
+            )?;
+        }
+        let state = fleet.state("coordinator")?;
+        let coordinator_config = state.join("coordinator.toml");
+        Ok(Self { fleet, binaries, settings, coordinator_config })
+    }
+
+    /// The app spec of this fleet with its databases as units of booted machines.
+    pub(super) fn spec_of_unit(&self) -> String {
+        let run_by = format!("{{systemd: \"{}\"}}", Unit::name("{region}"));
+        self.spec_of(&super::app::AppPlan { run_by, ..self.app_plan() })
+    }
+
+    /// What root on a database host declares when its database is a unit of systemd: its `agent.toml`.
+    pub(super) fn declared_unit(&self, host: &Host) -> Option<String> {
+        let region = [&self.fleet.east, &self.fleet.west].into_iter().find(|r| r.db == *host)?;
+        let (unit, data) = (Unit::name(&region.name), region.pg.data_dir());
+        Some(format!("[[writers]]\nunit = \"{unit}\"\ndata_dir = \"{}\"\n", data.display()))
     }
 
     fn init(&mut self) -> Result<()> {

@@ -1,7 +1,7 @@
 //! A host that is booted: systemd as its first process, with process ids, mounts and cgroups of its own.
 //!
 //! Nothing is downloaded and nothing copied: the machine's own `/usr` is what it boots, read-only, and everything else is
-//! fresh and in memory. The host's network namespace, the net's folder and the programs under test are the same inside
+//! fresh and in memory; or it boots from a [`Disk`], onto which something is to be installed. The host's network namespace, the net's folder and the programs under test are the same inside
 //! and outside, so that a test looks at it from outside like at any host.
 
 use std::{
@@ -16,10 +16,11 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use super::{
+    disk::Disk,
     host::Host,
     members,
     net::Net,
-    process::{Process, Program},
+    process::{Output, Process, Program},
     reaper,
     time::wait_until,
 };
@@ -56,6 +57,31 @@ impl Machine {
     /// # Errors
     /// When systemd-nspawn is missing or it does not boot, with the end of its log.
     pub fn boot(net: &Net, host: &Host, programs: &Path) -> Result<Self> {
+        // No more than what units stand on: no service of the machine's own is wanted.
+        let options = ["--directory=/", "--volatile=yes", "--bind-ro=/etc/passwd", "--bind-ro=/etc/group"];
+        let mut options: Vec<OsString> = options.map(OsString::from).into();
+        options.push(bind("bind-ro", programs, programs));
+        Self::boot_from(net, host, "bind-ro", &options, &["--unit=basic.target"], "basic.target")
+    }
+
+    /// Boots a host from a disk of its own, with all that is enabled there.
+    ///
+    /// # Errors
+    /// As [`Machine::boot`].
+    pub fn boot_disk(net: &Net, host: &Host, disk: &Disk) -> Result<Self> {
+        let mut root = OsString::from("--directory=");
+        root.push(disk.root());
+        Self::boot_from(net, host, "bind", &[root, "--resolv-conf=off".into()], &[], "multi-user.target")
+    }
+
+    fn boot_from(
+        net: &Net,
+        host: &Host,
+        units_how: &str,
+        options: &[OsString],
+        systemd: &[&str],
+        target: &str,
+    ) -> Result<Self> {
         ensure!(net.isolates(), "a booted machine needs a network namespace of its own");
         preflight::program("systemd-nspawn")
             .context("booted machines need it; tests/preflight.sh --with-docker installs it")?;
@@ -63,27 +89,21 @@ impl Machine {
         let (units, id) = (folder.join("units"), folder.join("machine-id"));
         fs::create_dir_all(&units)?;
         // With an id this is no first boot, at which systemd would start whatever is installed on the machine.
-        let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
-        fs::write(&id, uuid.replace('-', ""))?;
+        if !id.exists() {
+            let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+            fs::write(&id, uuid.replace('-', ""))?;
+        }
         let name = format!("{}-{}", net.prefix(), host.name);
-        let bind = |how: &str, from: &Path, to: &Path| {
-            let mut option = OsString::from(format!("--{how}="));
-            option.push(from);
-            option.push(":");
-            option.push(to);
-            option
-        };
         let nspawn = Program::new("bash")
-            .args(["-c", BEGIN, "machine", &name, "--directory=/", "--volatile=yes", "--register=no", "--keep-unit"])
+            .args(["-c", BEGIN, "machine", &name, "--register=no", "--keep-unit"])
+            .args(options)
             .args(["--console=pipe", "--kill-signal=SIGRTMIN+4", "--link-journal=no", "--machine", &name])
             .arg(format!("--hostname={}", host.name))
             .arg(bind("bind-ro", &id, Path::new("/etc/machine-id")))
-            .arg(bind("bind-ro", &units, Path::new("/etc/systemd/system")))
-            .args(["--bind-ro=/etc/passwd", "--bind-ro=/etc/group"])
-            .arg(bind("bind-ro", programs, programs))
+            .arg(bind(units_how, &units, Path::new("/etc/systemd/system")))
             .arg(bind("bind", net.folder(), net.folder()))
-            // No more than what units stand on: no service of the machine's own is wanted.
-            .args(["--boot", "--", "--unit=basic.target"])
+            .args(["--boot", "--"])
+            .args(systemd)
             .on(host)
             .start("systemd-nspawn", &net.log(&format!("machine-{}", host.name)))?;
         let leader = wait_until(&format!("{host} to have a first process"), BOOTED_WITHIN, || {
@@ -93,7 +113,7 @@ impl Machine {
         let machine = Self { host: host.clone(), name, units, leader, nspawn };
         wait_until(&format!("{host} to be booted"), BOOTED_WITHIN, || {
             machine.nspawn.must_run().map_err(|e| format!("{e:#}"))?;
-            let state = machine.run("systemctl", &["is-active", "basic.target"]).map_err(|e| format!("{e:#}"))?;
+            let state = machine.run("systemctl", &["is-active", target]).map_err(|e| format!("{e:#}"))?;
             if state.trim() == "active" { Ok(()) } else { Err(state) }
         })?;
         Ok(machine)
@@ -105,6 +125,23 @@ impl Machine {
     /// When it fails, with what it said.
     pub fn run(&self, program: &str, args: &[&str]) -> Result<String> {
         Program::new(program).args(args).through(&self.inside()).run(CALL_WITHIN)?.well()
+    }
+
+    /// Runs a line in a shell inside, as root would type it there; how it ended and what it said.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn shell(&self, line: &str, within: Duration) -> Result<Output> {
+        Program::new("bash").args(["-c", line]).through(&self.inside()).run(within)
+    }
+
+    /// What the journal holds of a unit, as `journalctl` has it with these further arguments.
+    ///
+    /// # Errors
+    /// When there is no journal.
+    pub fn journal(&self, unit: &str, args: &[&str]) -> Result<String> {
+        let all = [&["--quiet", "--no-pager", "--output=cat", "--unit", unit], args].concat();
+        self.run("journalctl", &all)
     }
 
     /// One property of a unit, as `systemctl show` has it.
@@ -175,7 +212,7 @@ impl Machine {
 
     /// The words that lead inside. Whoever is started by them dies with nsenter, which cannot become it: a process id of
     /// another namespace takes a fork.
-    fn inside(&self) -> Vec<OsString> {
+    pub(super) fn inside(&self) -> Vec<OsString> {
         let leader = self.leader.to_string();
         let nsenter = ["nsenter", "--target", &leader, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"];
         let dies = ["setpriv", "--pdeathsig", "KILL", "--"];
@@ -187,6 +224,14 @@ impl Machine {
         let scope = ["systemd-run", "--scope", "--quiet", "--collect", "--"].map(OsStr::new);
         self.inside().into_iter().chain(scope.map(OsStr::to_owned)).collect()
     }
+}
+
+fn bind(how: &str, from: &Path, to: &Path) -> OsString {
+    let mut option = OsString::from(format!("--{how}="));
+    option.push(from);
+    option.push(":");
+    option.push(to);
+    option
 }
 
 /// Whether a process is the first one of a namespace below ours.

@@ -13,7 +13,7 @@ mod writer;
 use anyhow::Result;
 
 pub use busy::procedure;
-pub use check::{Overlap, lost, overlaps, rto};
+pub use check::{Overlap, longest_gap, lost, overlaps, rto};
 pub use ledger::{Ack, Counters, Database, Ledger};
 pub use route::Route;
 pub use watched::Watched;
