@@ -29,9 +29,6 @@ use crate::{
 /// What is promised of the median from a cut to the first acknowledged write, seconds.
 pub const RTO_MOST: f64 = 6.0;
 
-/// Sizes of the crowds: memory for each host is what lies between them.
-const CROWDS: [usize; 2] = [200, 2_000];
-
 /// One of the benchmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
@@ -52,6 +49,8 @@ pub struct Options {
     pub runs: u32,
     /// How long the agent is watched.
     pub minutes: u32,
+    /// Sizes of the crowds: memory for each host is what lies between the first and the last.
+    pub hosts: Vec<usize>,
     /// End with a line for programs.
     pub json: bool,
 }
@@ -114,8 +113,8 @@ fn measure(screen: &mut Screen, options: &Options) -> Result<bool> {
             Tone::Strong,
             "a coordinator with few and with many hosts, played over the real protocol and real TLS",
         );
-        for hosts in CROWDS {
-            measured.crowds.push(crowd::measure(screen, hosts)?);
+        for hosts in &options.hosts {
+            measured.crowds.push(crowd::measure(screen, *hosts)?);
         }
         crowd::show(screen, &measured.crowds);
         good &= measured.crowds.iter().all(crowd::Crowd::good);

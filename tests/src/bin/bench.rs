@@ -14,6 +14,9 @@ struct Arguments {
     /// How long the agent is watched, minutes
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_440))]
     minutes: u32,
+    /// How many hosts a coordinator gets, one coordinator for each number; multiples of four
+    #[arg(long, value_delimiter = ',', default_values_t = [200, 2_000])]
+    hosts: Vec<usize>,
     /// How many failovers of each kind
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         parts: arguments.only,
         runs: if arguments.quick { 1 } else { arguments.runs },
         minutes: arguments.minutes,
+        hosts: arguments.hosts,
         json: arguments.json,
     })
 }
