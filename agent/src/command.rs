@@ -12,17 +12,18 @@ use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use holdfast_shared::{
     clock::{SharedClock, SystemClock},
-    db::Db,
+    db::{Db, DbError},
     files,
     identity::Bearer,
     logging,
     net::TcpDial,
     pki::Material,
+    room::Room,
     service,
     tls::HotTlsClient,
     token::JoinToken,
 };
-use holdfast_types::{AppName, HostName};
+use holdfast_types::{AppName, HostName, room};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -193,6 +194,20 @@ async fn join_cluster(config: Config, address: &str, token: &str, host: Option<S
     Ok(())
 }
 
+/// What was fenced on this host stood in a file that is damaged: it may hold no lease until it is enrolled anew.
+fn cannot_open(e: DbError, me: &Me) -> anyhow::Error {
+    let damaged = matches!(e, DbError::Damaged { .. });
+    let e = anyhow::Error::from(e).context("cannot open the agent's database");
+    if !damaged {
+        return e;
+    }
+    e.context(format!(
+        "what was fenced on this host is no longer known, so it may hold no lease; stop the databases that it runs for \
+         Holdfast, move the file away, then enrol it anew: holdfast token create --region {} --replaces {}",
+        me.region, me.host
+    ))
+}
+
 async fn ask(config: &Config, question: Question) -> anyhow::Result<ExitCode> {
     let answer = control::ask(config.run_dir(), &question).await?;
     let text: String = answer.lines.iter().map(|line| format!("{line}\n")).collect();
@@ -231,7 +246,8 @@ async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
     };
     let tls = HotTlsClient::new(&material, Arc::clone(&clock)).context("cannot use key and certificate")?;
     let database = config.state_dir().join("agent.db");
-    let db = Db::open(&database, store::MIGRATIONS).context("cannot open the agent's database")?;
+    let room = Room::open(config.state_dir(), room::AGENT);
+    let db = Db::open_in(&room, &database, store::MIGRATIONS).map_err(|e| cannot_open(e, &me))?;
     files::make_private_folder(config.run_dir())?;
     let allowed = Arc::new(allowed(&config, &db, &me).await?);
     let systemd_credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);

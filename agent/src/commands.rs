@@ -14,7 +14,11 @@ use std::{
 
 use holdfast_agent_core::journal::{Decision, Kind, Progress, View, decide};
 use holdfast_proto::v1;
-use holdfast_shared::{clock::SharedClock, error::Chain};
+use holdfast_shared::{
+    clock::SharedClock,
+    error::Chain,
+    repeats::{Repeats, Told},
+};
 use holdfast_types::{AppName, CommandId, Token};
 use tokio::{
     sync::{broadcast, mpsc, watch},
@@ -194,6 +198,11 @@ impl Commands {
             return;
         }
         match self.decide(&command).await {
+            Ok(Decision::Run) if command.received.kind.waits_for_room() && self.parts.store.has_room().is_err() => {
+                let why = self.parts.store.has_room().err().map(|short| short.to_string()).unwrap_or_default();
+                tracing::warn!(app = %command.app, command = %id, why, "command refused");
+                self.tell(id, Ended::new(v1::CommandOutcome::Refused, why), Duration::ZERO).await;
+            }
             Ok(Decision::Run | Decision::Resume) => {
                 let kind = command.received.kind;
                 let queue = self.queues.entry(command.app.clone()).or_default();
@@ -271,8 +280,16 @@ impl Commands {
             }
             let Some(spec) = self.parts.apps.borrow().apps.get(app).cloned() else { continue };
             if let Err(e) = self.parts.store.begin(id, app, command.received.token, &message).await {
-                tracing::error!(command = %id, error = %Chain(&e), "cannot journal a command, so it does not begin");
-                continue;
+                if !command.received.kind.goes_first() {
+                    tracing::error!(command = %id, error = %Chain(&e), "cannot journal a command, so it does not begin");
+                    // Its result could not be stored either. Only told; nobody may be listening.
+                    drop(self.parts.progress.send(v1::CommandProgress {
+                        id: Some(wire::to_command_id(id)),
+                        text: format!("not begun, it cannot be journalled: {}", Chain(&e)),
+                    }));
+                    continue;
+                }
+                tracing::error!(command = %id, error = %Chain(&e), "cannot journal a fence; it goes first all the same");
             }
             tracing::info!(app = %app, command = %id, token = %command.received.token, what = command.received.kind.name(), "begins");
             let cancel = CancellationToken::new();
@@ -383,8 +400,11 @@ impl Run {
         let took = self.clock.boot().since(began);
         tracing::info!(app = %self.app.name, command = %id, outcome = ?ended.outcome, took = %holdfast_types::time::span(took), "{name}: {}", ended.text);
         let result = result(id, ended, took, &self.clock);
+        let failed = Repeats::default();
         while let Err(e) = self.store.end(id, &result).await {
-            tracing::error!(command = %id, error = %Chain(&e), "cannot store a command's result");
+            if let Some(Told { times }) = failed.told((), self.clock.boot()) {
+                tracing::error!(command = %id, error = %Chain(&e), times, "cannot store a command's result; it is tried again");
+            }
             sleep(STORE_RETRY).await;
         }
         (self.app.name.clone(), id)

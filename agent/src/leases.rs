@@ -24,7 +24,10 @@ use holdfast_agent_core::{
     record::Record,
 };
 use holdfast_proto::v1;
-use holdfast_shared::{clock::SharedClock, service::Pulse};
+use holdfast_shared::{
+    clock::{SharedClock, WallWatch},
+    service::Pulse,
+};
 use holdfast_types::{AppName, BootInstant, Generation, time::span};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -131,7 +134,7 @@ impl Leases {
         let (disk, work) = mpsc::channel(ORDERS_MAX);
         let (done, from_disk) = mpsc::channel(ORDERS_MAX);
         let mut disk_task = JoinSet::new();
-        disk_task.spawn(work_on_disk(parts.store.clone(), work, done));
+        disk_task.spawn(work_on_disk(parts.store.clone(), Arc::clone(&parts.clock), work, done));
         let mut this = Self {
             parts,
             slots: BTreeMap::new(),
@@ -160,7 +163,9 @@ impl Leases {
 
     /// Runs until cancelled. What is being stopped then is stopped by nobody: the next start looks again.
     pub async fn run(mut self, cancel: CancellationToken) {
+        let mut wall = WallWatch::default();
         loop {
+            wall.tell(&self.parts.clock);
             self.parts.pulse.beat();
             let sleep_for = self.sleep_for();
             // Every branch only takes something out of a channel, which loses nothing when another one wins.

@@ -9,7 +9,10 @@ use holdfast_agent_core::{
     lease::{Fact, Kept},
 };
 use holdfast_proto::v1;
-use holdfast_shared::db::{Db, DbError};
+use holdfast_shared::{
+    db::{Db, DbError},
+    room::{Room, Short},
+};
 use holdfast_types::{AppName, BootId, CommandId, Generation, Incarnation, LogIndex, Token, WallTime};
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -133,6 +136,14 @@ impl Store {
             .await?;
         let (outbox, _) = watch::channel(0);
         Ok((Self { db, life: life.starts, outbox }, life))
+    }
+
+    /// Whether there is room for new work.
+    ///
+    /// # Errors
+    /// How much is missing, and where.
+    pub fn has_room(&self) -> Result<(), Short> {
+        self.db.room().map_or(Ok(()), Room::look)
     }
 
     /// The apps as last told.

@@ -18,10 +18,14 @@ use holdfast_shared::{
     limits, logging,
     net::TcpAccept,
     pki::{Ca, Material},
+    room::Room,
     service,
     sudo::Caller,
 };
-use holdfast_types::ids::{ContextName, OperatorName};
+use holdfast_types::{
+    ids::{ContextName, OperatorName},
+    room,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -160,7 +164,8 @@ async fn run_service(file: &Path, clock: SharedClock, faults: Arc<dyn Faults>) -
     tracing::debug!(?files, "may open so many files; an agent's connections are two of them");
     let ca = Ca::load(&paths.ca)?;
     let identity = Material::load_dir(&paths.identity)?;
-    let db = Db::open(&paths.database, MIGRATIONS)?;
+    let room = Room::open(&config.state_dir, room::COORDINATOR);
+    let db = Db::open_in(&room, &paths.database, MIGRATIONS)?;
     let accept =
         TcpAccept::bind(&config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let cancel = CancellationToken::new();

@@ -7,10 +7,13 @@ use std::sync::{
 
 use holdfast_coordinator_core::{
     change::{Change, Kind, Outcome, Refused},
-    records,
+    records, room,
     state::State,
 };
-use holdfast_shared::clock::SharedClock;
+use holdfast_shared::{
+    clock::SharedClock,
+    room::{Room, Short},
+};
 use holdfast_types::{LogIndex, refusal::Reason};
 use prost::Message as _;
 use tokio::sync::watch;
@@ -43,6 +46,9 @@ pub enum ProposeError {
     /// No quorum, no leader, or the outcome is unknown.
     #[error(transparent)]
     Consensus(#[from] ConsensusError),
+    /// There is too little room on the disk for new work; nothing was proposed.
+    #[error(transparent)]
+    NoRoom(#[from] Short),
     /// The answer cannot be read.
     #[error("{0}")]
     Unreadable(String),
@@ -55,6 +61,9 @@ impl ProposeError {
         match self {
             Self::Refused(r) => holdfast_shared::refusal::to_status(r.reason, r.what.clone(), vec![], vec![]),
             Self::Consensus(e) => no_leader(e),
+            Self::NoRoom(short) => {
+                holdfast_shared::refusal::to_status(Reason::NoRoom, short.to_string(), vec![], vec![short.next()])
+            }
             Self::Unreadable(text) => Status::internal(text.clone()),
         }
     }
@@ -104,13 +113,28 @@ pub struct Replica {
     consensus: Arc<dyn Consensus>,
     state: StateHandle<State>,
     clock: SharedClock,
+    room: Option<Room>,
 }
 
 impl Replica {
     /// Around a running consensus.
     #[must_use]
     pub fn new(consensus: Arc<dyn Consensus>, state: StateHandle<State>, clock: SharedClock) -> Self {
-        Self { consensus, state, clock }
+        Self { consensus, state, clock, room: None }
+    }
+
+    /// The same, refusing new work while there is too little room for it.
+    #[must_use]
+    pub fn in_room(self, room: Option<Room>) -> Self {
+        Self { room, ..self }
+    }
+
+    /// Whether there is room for new work.
+    ///
+    /// # Errors
+    /// How much is missing, and where.
+    pub fn has_room(&self) -> Result<(), Short> {
+        self.room.as_ref().map_or(Ok(()), Room::look)
     }
 
     /// Looks at what is committed and applied here.
@@ -141,6 +165,9 @@ impl Replica {
     /// # Errors
     /// [`ProposeError`]; after one of the consensus' own the change may still be committed later.
     pub async fn propose(&self, author: impl Into<Author>, kind: Kind) -> Result<Committed, ProposeError> {
+        if !room::may_propose(&kind) {
+            self.has_room()?;
+        }
         let Author { by, call, noted } = author.into();
         let change = Change { call, ..Change::new(self.clock.wall(), by, kind) };
         let proposed = self.consensus.propose(change.encode_to_vec()).await?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use holdfast_coordinator_core::state::State;
 use holdfast_shared::{
-    clock::SharedClock,
+    clock::{SharedClock, WallWatch},
     db::Db,
     identity::{Bearer, parse_serial},
     net::Accept,
@@ -13,6 +13,7 @@ use holdfast_shared::{
     service::{Pulse, feed_watchdog},
     tls::{HotTls, incoming},
 };
+use holdfast_types::WallTime;
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -33,6 +34,8 @@ use crate::{
     session::Sessions,
 };
 
+/// A wall clock that is so much behind what was written with it was set, not kept right.
+const CLOCK_BEHIND: Duration = Duration::from_mins(1);
 /// Longest sleep between two looks at the rounds.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Time that sessions get to end before the process leaves; far less than systemd's stop timeout.
@@ -72,11 +75,12 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
     let Bearer::Coordinator { node } = own.bearer else {
         anyhow::bail!("{} names {}, not a coordinator", identity_folder.display(), own.bearer);
     };
+    let room = db.room().cloned();
     let mut config = RaftConfig::new(node, db);
     config.seed = seed;
     let (consensus, state) = RaftConsensus::start::<State>(config).await?;
     let consensus = Arc::new(consensus);
-    let replica = Replica::new(consensus.clone(), state, clock.clone());
+    let replica = Replica::new(consensus.clone(), state, clock.clone()).in_room(room);
     let fleet = Fleet::default();
     let paces = Paces::default();
     let watch = Watch::new(replica.clone(), fleet.clone(), paces.clone(), clock.clone());
@@ -238,6 +242,16 @@ impl Leader {
         }
     }
 
+    /// A clock that is behind what was written with it has been set back, while this coordinator was away or before.
+    fn compare_wall_clock(&self) {
+        let written = self.replica.read(|s| s.audit_after(0).next_back().map_or(WallTime(0), |last| WallTime(last.at)));
+        let behind = written.since(self.clock.wall());
+        if behind >= CLOCK_BEHIND {
+            let by = holdfast_types::time::span(behind);
+            tracing::warn!(by = %by, now = %self.clock.wall(), "the wall clock is behind the newest entry of the audit trail; nothing is decided by it");
+        }
+    }
+
     async fn begin(&self, lost: &CancellationToken) -> JoinSet<()> {
         // Confirmed first: everything that an earlier leader committed is applied before anything is decided here.
         let index = loop {
@@ -257,6 +271,7 @@ impl Leader {
         self.fleet.begin_leadership();
         self.watch.begin_leadership(now);
         self.leases.begin_leadership(now, index);
+        self.compare_wall_clock();
         tracing::info!(index = index.0, "leads");
         let mut duties = JoinSet::new();
         duties.spawn(self.engine.clone().run(lost.child_token()));
@@ -271,7 +286,9 @@ impl Leader {
 }
 
 async fn rounds(watch: Watch, decider: Decider, clock: SharedClock, pulse: Pulse, cancel: CancellationToken) {
+    let mut wall = WallWatch::default();
     loop {
+        wall.tell(&clock);
         let (ask, next) = watch.turn();
         let asked: BTreeSet<_> = ask.into_iter().collect();
         pulse.beat();

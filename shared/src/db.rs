@@ -18,6 +18,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::room::Room;
+
 /// Jobs that may wait for the thread. When full the caller waits: a queue this long already means a disk that does not
 /// keep up, and each job holds its data in memory.
 const JOBS_MAX: usize = 64;
@@ -158,6 +160,7 @@ enum Runner {
 pub struct Db {
     path: Arc<Path>,
     runner: Runner,
+    room: Option<Room>,
 }
 
 impl fmt::Debug for Db {
@@ -177,6 +180,22 @@ impl Db {
         Self::with_thread(path, Opened { connection: connect(path, migrations)?, _lock: Some(lock) })
     }
 
+    /// As [`Db::open`], in a folder whose room is looked after: its reserve is given up before a write would fail for
+    /// want of room, also before the opening itself.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_in(room: &Room, path: &Path, migrations: &[M<'_>]) -> Result<Self, DbError> {
+        room.tend();
+        Ok(Self { room: Some(room.clone()), ..Self::open(path, migrations)? })
+    }
+
+    /// The room that is left for it, where that is looked after.
+    #[must_use]
+    pub const fn room(&self) -> Option<&Room> {
+        self.room.as_ref()
+    }
+
     /// Opens without owning: for a tool that looks in beside the daemon. SQLite's own locks still hold.
     ///
     /// # Errors
@@ -192,7 +211,7 @@ impl Db {
     /// As [`Db::open`], but never [`DbError::InUse`].
     pub fn open_inline(path: &Path, migrations: &[M<'_>]) -> Result<Self, DbError> {
         let opened = Opened { connection: connect(path, migrations)?, _lock: None };
-        Ok(Self { path: path.into(), runner: Runner::Inline(Arc::new(Mutex::new(Some(opened)))) })
+        Ok(Self { path: path.into(), runner: Runner::Inline(Arc::new(Mutex::new(Some(opened)))), room: None })
     }
 
     fn with_thread(path: &Path, opened: Opened) -> Result<Self, DbError> {
@@ -203,7 +222,7 @@ impl Db {
             .name("sqlite".to_owned())
             .spawn(move || serve(opened, queue, &of_thread))
             .map_err(|source| DbError::Prepare { path: path.to_owned(), source })?;
-        Ok(Self { path: shared, runner: Runner::Thread(jobs) })
+        Ok(Self { path: shared, runner: Runner::Thread(jobs), room: None })
     }
 
     /// The file.
@@ -242,6 +261,17 @@ impl Db {
         durable: Durable,
         job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, DbError> {
+        let room = self.room.clone();
+        let job = move |connection: &mut Connection| {
+            let Some(room) = room else { return job(connection) };
+            room.tend();
+            let done = job(connection);
+            if done.as_ref().is_err_and(|e| e.sqlite_error_code() == Some(ErrorCode::DiskFull)) {
+                // Faster than it was looked at. The next write finds what the reserve held.
+                room.give();
+            }
+            done
+        };
         let done = match &self.runner {
             Runner::Inline(opened) => match held(opened).as_mut() {
                 Some(opened) => run_job(&mut opened.connection, durable, job),

@@ -13,6 +13,7 @@ pub mod pki;
 pub mod refusal;
 pub mod refusals;
 pub mod repeats;
+pub mod room;
 pub mod service;
 pub mod span;
 pub mod sudo;

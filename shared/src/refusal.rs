@@ -45,6 +45,7 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::NoMaintenance => Code::NotFound,
         Reason::StaleRevision | Reason::GenerationMoved => Code::Aborted,
         Reason::WriterTaken | Reason::NameTaken => Code::AlreadyExists,
+        Reason::NoRoom => Code::ResourceExhausted,
         Reason::NoSingleWriter
         | Reason::OperationRunning
         | Reason::AlreadyActive

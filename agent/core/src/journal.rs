@@ -56,6 +56,22 @@ impl Kind {
         }
     }
 
+    /// Whether it begins something that can wait for a disk with room. Everything else goes on with what was begun,
+    /// takes it back, or stops writers: refused, it would cost an app its service, and a reserve is kept for it.
+    #[must_use]
+    pub const fn waits_for_room(self) -> bool {
+        match self {
+            Self::Cut => true,
+            Self::Fence | Self::Reconnect | Self::Promote | Self::Route | Self::Start | Self::Verify => false,
+        }
+    }
+
+    /// Whether it is done also when it cannot be journalled: what stops writers may be done twice, and must not wait.
+    #[must_use]
+    pub const fn goes_first(self) -> bool {
+        matches!(self, Self::Fence)
+    }
+
     /// Whether it opens a writer, and so needs a live lease of its generation.
     #[must_use]
     pub const fn opens(self) -> bool {

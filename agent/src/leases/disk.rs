@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use holdfast_agent_core::lease::{Fact, Kept};
-use holdfast_shared::error::Chain;
+use holdfast_shared::{
+    clock::SharedClock,
+    error::Chain,
+    repeats::{Repeats, Told},
+};
 use holdfast_types::AppName;
 use tokio::{sync::mpsc, time::sleep};
 
@@ -28,7 +32,13 @@ pub(super) enum FromDisk {
 }
 
 /// Order matters and nothing may be left out: a full disk makes the later ones wait. Leases run meanwhile.
-pub(super) async fn work_on_disk(store: Store, mut work: mpsc::Receiver<DiskWork>, done: mpsc::Sender<FromDisk>) {
+pub(super) async fn work_on_disk(
+    store: Store,
+    clock: SharedClock,
+    mut work: mpsc::Receiver<DiskWork>,
+    done: mpsc::Sender<FromDisk>,
+) {
+    let failed = Repeats::default();
     while let Some(work) = work.recv().await {
         let answer = loop {
             let worked = match &work {
@@ -40,7 +50,11 @@ pub(super) async fn work_on_disk(store: Store, mut work: mpsc::Receiver<DiskWork
             };
             match worked {
                 Ok(answer) => break answer,
-                Err(e) => tracing::error!(?work, error = %Chain(&e), "cannot store or read what is known of a lease"),
+                Err(e) => {
+                    if let Some(Told { times }) = failed.told((), clock.boot()) {
+                        tracing::error!(?work, error = %Chain(&e), times, "cannot store or read what is known of a lease");
+                    }
+                }
             }
             sleep(STORE_RETRY).await;
         };

@@ -10,6 +10,7 @@ pub mod maintenance;
 pub mod plan;
 pub mod promotable;
 pub mod records;
+pub mod room;
 pub mod rounds;
 pub mod state;
 pub mod verdict;

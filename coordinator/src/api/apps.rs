@@ -153,7 +153,8 @@ fn with_next(refusal: Refusal, spec: &AppSpec) -> Refusal {
         | Reason::InMaintenance
         | Reason::NoMaintenance
         | Reason::HostInUse
-        | Reason::HostLive => format!("holdfast why {}", spec.app),
+        | Reason::HostLive
+        | Reason::NoRoom => format!("holdfast why {}", spec.app),
     };
     refusal.next(next)
 }

@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 use super::Api;
 use crate::{
     authorise::{self, Caller},
-    replica::Author,
+    replica::{Author, ProposeError},
 };
 
 /// So many refused calls of one bearer are noted at once …
@@ -96,9 +96,11 @@ impl Api {
     }
 
     async fn note_refused(&self, record: records::Call, status: &Status) {
-        self.hot.refusals().note(RefusedKind::Call, &record.by, format_args!("{}: {}", record.call, status.message()));
+        let reason = from_status(status).map(|refused| refused.reason);
+        let kind = if reason == Some(Reason::NoRoom.number()) { RefusedKind::NoRoom } else { RefusedKind::Call };
+        self.hot.refusals().note(kind, &record.by, format_args!("{}: {}", record.call, status.message()));
         // Without a leader nothing can be noted, and nothing was done.
-        if from_status(status).is_some_and(|refused| refused.reason == Reason::NoLeader.number()) {
+        if reason == Some(Reason::NoLeader.number()) {
             return;
         }
         let Some(left_out) = self.refused.take(&record.by, self.clock.boot()) else { return };
@@ -107,7 +109,11 @@ impl Api {
             what = format!("{what} ({left_out} refused before it were not noted)");
         }
         let author = Author::of_call(record, Arc::default());
-        if let Err(e) = self.replica.propose(author, Kind::CallRefused(CallRefused { what })).await {
+        let noted = self.replica.propose(author, Kind::CallRefused(CallRefused { what })).await;
+        // With no room for it, the count and the log have to do.
+        if let Err(e) = noted
+            && !matches!(e, ProposeError::NoRoom(_))
+        {
             tracing::warn!(error = %e, "a refused call is not in the audit trail");
         }
     }

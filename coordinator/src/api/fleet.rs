@@ -166,6 +166,16 @@ fn notes(pictures: &[Picture]) -> Vec<String> {
     notes
 }
 
+/// What a coordinator with too little room says of itself.
+fn without_room(short: &holdfast_shared::room::Short) -> v1::Attention {
+    v1::Attention {
+        what: "the coordinator's disk is nearly full: new work is refused".to_owned(),
+        lines: vec![holdfast_shared::refusal::line("why", short.to_string())],
+        next: vec![short.next()],
+        app: String::new(),
+    }
+}
+
 /// What a coordinator that could not confirm that it leads says of itself.
 fn without_quorum(error: &ConsensusError) -> v1::Attention {
     v1::Attention {
@@ -196,6 +206,9 @@ impl v1::fleet_server::Fleet for Api {
             attention: attention(&pictures, &hosts, wall),
             notes: self.replica.read(maintenance::notes).into_iter().chain(notes(&pictures)).collect(),
         };
+        if let Err(short) = self.replica.has_room() {
+            reply.attention.insert(0, without_room(&short));
+        }
         if let Err(error) = led {
             reply.leader = match &error {
                 ConsensusError::NotLeader { leader: Some(leader) } => format!("c{leader}"),

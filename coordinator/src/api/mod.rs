@@ -126,7 +126,7 @@ impl Api {
 fn not_committed(error: &ProposeError, next: Vec<String>) -> Status {
     match error {
         ProposeError::Refused(refused) => Refusal::new(refused.reason, refused.what.clone()).nexts(next).status(),
-        ProposeError::Consensus(_) | ProposeError::Unreadable(_) => error.status(),
+        ProposeError::Consensus(_) | ProposeError::NoRoom(_) | ProposeError::Unreadable(_) => error.status(),
     }
 }
 

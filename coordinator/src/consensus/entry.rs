@@ -3,7 +3,10 @@
 use openraft::{CommittedLeaderId, EntryPayload, LogId, Membership};
 use prost::Message as _;
 
-use super::types::{Change, Entry};
+use super::{
+    sum,
+    types::{Change, Entry},
+};
 
 /// Why a stored entry could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +21,8 @@ pub(super) enum EntryError {
     Kind { index: u64, kind: i32 },
     #[error("log entry at index {index} says that it is number {found}")]
     Misplaced { index: u64, found: u64 },
+    #[error("log entry at index {index} is not as it was written: keep the database aside and restore it from a copy")]
+    Damaged { index: u64 },
     #[error("members in the log entry at index {index} cannot be decoded")]
     Members {
         index: u64,
@@ -39,6 +44,16 @@ struct StoredEntry {
     kind: i32,
     #[prost(bytes = "vec", tag = "5")]
     payload: Vec<u8>,
+    /// Of the others; none in entries that were written before there were sums.
+    #[prost(bytes = "vec", tag = "6")]
+    sum: Vec<u8>,
+}
+
+impl StoredEntry {
+    fn own_sum(&self) -> Vec<u8> {
+        let numbers = [self.term, self.node, self.index].map(u64::to_le_bytes).concat();
+        sum::of(&[&numbers, &self.kind.to_le_bytes(), &self.payload])
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
@@ -61,14 +76,15 @@ pub(super) fn encode(entry: Entry) -> Vec<u8> {
             (Kind::Members, serde_json::to_vec(&members).expect("members are plain ids and addresses"))
         }
     };
-    StoredEntry {
+    let stored = StoredEntry {
         term: entry.log_id.leader_id.term,
         node: entry.log_id.leader_id.node_id,
         index: entry.log_id.index,
         kind: kind.into(),
         payload,
-    }
-    .encode_to_vec()
+        sum: Vec::new(),
+    };
+    StoredEntry { sum: stored.own_sum(), ..stored }.encode_to_vec()
 }
 
 /// `index` is where it was found.
@@ -76,6 +92,9 @@ pub(super) fn decode(index: u64, bytes: &[u8]) -> Result<Entry, EntryError> {
     let stored = StoredEntry::decode(bytes).map_err(|source| EntryError::Decode { index, source })?;
     if stored.index != index {
         return Err(EntryError::Misplaced { index, found: stored.index });
+    }
+    if !stored.sum.is_empty() && stored.sum != stored.own_sum() {
+        return Err(EntryError::Damaged { index });
     }
     let unknown = EntryError::Kind { index, kind: stored.kind };
     let payload = match Kind::try_from(stored.kind) {
@@ -119,18 +138,23 @@ mod tests {
     }
 
     #[test]
-    fn a_small_change_costs_a_dozen_bytes_more() {
+    fn a_small_change_costs_two_dozen_bytes_more() {
         let stored = encode(entry(EntryPayload::Normal(Change(vec![1; 100]))));
-        assert!(stored.len() <= 112, "{} bytes", stored.len());
+        assert!(stored.len() <= 122, "{} bytes", stored.len());
     }
 
     #[test]
     fn an_entry_that_cannot_be_understood_is_refused_by_its_index() {
-        let strange = StoredEntry { term: 1, node: 1, index: 42, kind: 9, payload: Vec::new() }.encode_to_vec();
+        let strange =
+            StoredEntry { term: 1, node: 1, index: 42, kind: 9, payload: Vec::new(), sum: Vec::new() }.encode_to_vec();
         let refused = decode(42, &strange).expect_err("kind 9").to_string();
         assert!(refused.contains("index 42 is of kind 9"), "{refused}");
         let refused = decode(41, &encode(entry(EntryPayload::Blank))).expect_err("another's place").to_string();
         assert!(refused.contains("index 41 says that it is number 42"), "{refused}");
         assert!(decode(42, &[0xff, 0xff]).is_err());
+        let mut flipped = encode(entry(EntryPayload::Normal(Change(vec![7; 100]))));
+        flipped[60] ^= 1;
+        let refused = decode(42, &flipped).expect_err("a flipped bit").to_string();
+        assert!(refused.contains("index 42 is not as it was written"), "{refused}");
     }
 }

@@ -21,6 +21,7 @@ mod snapshot;
 mod state;
 #[cfg(test)]
 mod suite;
+mod sum;
 mod types;
 
 use async_trait::async_trait;

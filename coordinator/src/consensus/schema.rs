@@ -14,6 +14,8 @@ pub const MIGRATIONS: &[M<'static>] = &[
          CREATE TABLE raft_meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
          CREATE TABLE state(key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;",
     ),
+    // Of key and value; none of rows that were written before.
+    M::up("ALTER TABLE state ADD COLUMN sum BLOB;"),
 ];
 
 /// A named value in `raft_meta`.

@@ -22,6 +22,7 @@ use super::{
     machine::{Machine, RowChange, StateHandle},
     schema::{Meta, StoreError, decode_meta, read_meta, write_meta},
     snapshot::{self, Row},
+    sum,
     types::{Change, Entry, LogId, Outcome, StorageError, StoredMembership, TypeConfig},
 };
 
@@ -104,10 +105,12 @@ impl<M: Machine> StateStore<M> {
                 let transaction = c.transaction()?;
                 let mut writer = snapshot::Writer::new();
                 {
-                    let mut select = transaction.prepare_cached("SELECT key, value FROM state ORDER BY key")?;
+                    let mut select = transaction.prepare_cached("SELECT key, value, sum FROM state ORDER BY key")?;
                     let mut rows = select.query([])?;
                     while let Some(row) = rows.next()? {
-                        writer.row(row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+                        let (key, value) = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+                        sum::check(&[key, value], row.get_ref(2)?.as_blob_or_null()?)?;
+                        writer.row(key, value);
                     }
                 }
                 let applied = read_meta(&transaction, Meta::Applied)?;
@@ -195,9 +198,10 @@ fn apply_batch<M: Machine>(
 fn put_row(connection: &Connection, key: &[u8], value: &[u8]) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO state(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+            "INSERT INTO state(key, value, sum) VALUES(?1, ?2, ?3)
+             ON CONFLICT(key) DO UPDATE SET value = excluded.value, sum = excluded.sum",
         )?
-        .execute(params![key, value])
+        .execute(params![key, value, sum::of(&[key, value])])
         .map(drop)
 }
 
@@ -207,8 +211,12 @@ fn drop_row(connection: &Connection, key: &[u8]) -> rusqlite::Result<()> {
 
 fn read_rows(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
     connection
-        .prepare_cached("SELECT key, value FROM state ORDER BY key")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .prepare_cached("SELECT key, value, sum FROM state ORDER BY key")?
+        .query_map([], |row| {
+            let (key, value): Row = (row.get(0)?, row.get(1)?);
+            sum::check(&[&key, &value], row.get::<_, Option<Vec<u8>>>(2)?.as_deref())?;
+            Ok((key, value))
+        })?
         .collect()
 }
 

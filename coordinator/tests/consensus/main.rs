@@ -326,3 +326,52 @@ async fn consensus_runs_on_an_inline_database_as_in_a_simulation() {
     assert_eq!(value(&state, "a").as_deref(), Some("1"));
     stop(consensus, db).await;
 }
+
+/// Overwrites every place in the closed file where a text stands with another of the same length: what a disk does.
+fn flip(path: &Path, from: &[u8], to: &[u8]) {
+    let mut bytes = std::fs::read(path).expect("readable");
+    let places: Vec<usize> = (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty() && from.len() == to.len());
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    std::fs::write(path, bytes).expect("writable");
+}
+
+#[tokio::test]
+async fn a_state_that_is_not_as_it_was_written_is_never_served() {
+    for from in ["us-east-is-active", "app/shop-of-many"] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("raft.db");
+        let db = open(&path);
+        let (consensus, _) = start_on(&db).await;
+        consensus.propose(set("app/shop-of-many", "us-east-is-active")).await.expect("committed");
+        stop(consensus, db).await;
+
+        flip(&path, from.as_bytes(), from.replace('s', "t").as_bytes());
+        // SQLite itself finds nothing wrong with that.
+        let db = open(&path);
+        let refused = match RaftConsensus::start::<Map>(RaftConfig::new(NODE, db.clone())).await {
+            Ok(_) => panic!("it was served"),
+            Err(e) => holdfast_shared::error::Chain(&e).to_string(),
+        };
+        assert!(refused.contains("not as it was written") && refused.contains("restore it from a copy"), "{refused}");
+        db.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_zeros_is_found_at_the_start() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("raft.db");
+    let db = open(&path);
+    let (consensus, _) = start_on(&db).await;
+    consensus.propose(set("app/shop", "us-east")).await.expect("committed");
+    stop(consensus, db).await;
+    let mut bytes = std::fs::read(&path).expect("readable");
+    let page = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    bytes[page..2 * page].fill(0);
+    std::fs::write(&path, bytes).expect("writable");
+    let refused = Db::open(&path, MIGRATIONS).expect_err("damaged").to_string();
+    assert!(refused.contains("raft.db is damaged") && refused.contains("restore it from a copy"), "{refused}");
+}

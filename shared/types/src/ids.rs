@@ -23,7 +23,9 @@ fn check_name(kind: &'static str, text: &str) -> Result<(), BadName> {
     if first && rest && text.len() <= NAME_BYTES_MAX {
         return Ok(());
     }
-    Err(BadName { kind, value: text.chars().take(80).collect() })
+    // One line, whatever it holds: this is read in logs.
+    let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
+    Err(BadName { kind, value: text.chars().take(80).map(shown).collect() })
 }
 
 macro_rules! name {

@@ -11,6 +11,7 @@ pub mod line;
 pub mod lsn;
 pub mod people;
 pub mod refusal;
+pub mod room;
 pub mod spec;
 pub mod time;
 

@@ -132,6 +132,8 @@ reasons! {
     HostInUse = 30, "host-in-use", Refused;
     /// The host has a live session, and nobody said that it is to be removed all the same.
     HostLive = 31, "host-live", Refused;
+    /// The disk of the coordinator's state is nearly full; new work is refused, what runs goes on.
+    NoRoom = 40, "no-room", Refused;
     /// A host's own list leaves out a writer of the spec.
     NotAllowedThere = 45, "not-allowed-there", Refused;
 }

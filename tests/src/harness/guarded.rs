@@ -1,7 +1,7 @@
 //! A fleet under Holdfast: a coordinator in a third place, an agent on every host, one or more apps applied, and a
 //! standby that could take over. What its operator asks and sees is in the file beside.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,6 +12,7 @@ use super::{
     net::Net,
     postgres::{Instance, USER},
     process::Output,
+    small_disk::SmallDisk,
     unit::Unit,
 };
 
@@ -35,6 +36,8 @@ pub struct Settings {
     pub agent: &'static str,
     /// Further databases of the database hosts, which their agents may run as well.
     pub further: &'static [Instance],
+    /// The state of the coordinator and of each agent lies on a disk of its own, of so many MiB.
+    pub disk: Option<u32>,
 }
 
 impl Default for Settings {
@@ -47,6 +50,7 @@ impl Default for Settings {
             coordinator: "holdfast-coordinator",
             agent: "holdfast-agent",
             further: &[],
+            disk: None,
         }
     }
 }
@@ -54,6 +58,8 @@ impl Default for Settings {
 /// A fleet with Holdfast on it.
 #[derive(Debug)]
 pub struct Guarded {
+    // Taken away before the folders they are mounted in are removed.
+    disks: BTreeMap<String, SmallDisk>,
     /// The hosts, databases and proxies below.
     pub fleet: Fleet,
     /// Holdfast's programs.
@@ -125,7 +131,15 @@ impl Guarded {
         }
         let state = fleet.state("coordinator")?;
         let coordinator_config = state.join("coordinator.toml");
-        Ok(Self { fleet, binaries, settings, coordinator_config })
+        let mut disks = BTreeMap::new();
+        if let Some(mebibytes) = settings.disk {
+            let agents = fleet.hosts().map(|host| (host.name.clone(), format!("agent-{}", host.name)));
+            for (host, folder) in agents {
+                let folder = if host == fleet.third.name { "coordinator".to_owned() } else { folder };
+                disks.insert(host, SmallDisk::mount(&fleet.state(&folder)?.join("state"), mebibytes)?);
+            }
+        }
+        Ok(Self { disks, fleet, binaries, settings, coordinator_config })
     }
 
     /// The app spec of this fleet with its databases as units of booted machines.
@@ -139,6 +153,14 @@ impl Guarded {
         let region = [&self.fleet.east, &self.fleet.west].into_iter().find(|r| r.db == *host)?;
         let (unit, data) = (Unit::name(&region.name), region.pg.data_dir());
         Some(format!("[[writers]]\nunit = \"{unit}\"\ndata_dir = \"{}\"\n", data.display()))
+    }
+
+    /// The disk that the state of a host's daemon lies on, where the settings ask for one.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn disk(&self, host: &str) -> Result<&SmallDisk> {
+        self.disks.get(host).with_context(|| format!("{host} has no disk of its own"))
     }
 
     fn init(&mut self) -> Result<()> {
