@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = [
         "holdfast/v1/common.proto",
         "holdfast/v1/enrol.proto",
+        "holdfast/v1/metrics.proto",
         "holdfast/v1/session.proto",
         "holdfast/v1/operators.proto",
     ];

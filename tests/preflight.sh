@@ -172,6 +172,9 @@ if [ "$docker" = 1 ]; then
   has systemd-nspawn || need systemd-container 3 2
   # Commands of the README are run as they stand there.
   has sudo || need sudo 2 6
+  # With promtool; it is also the receiver that remote write is tested against. Its service is never started.
+  if ! has promtool || ! has prometheus; then need prometheus 15 170; fi
+  has curl || need curl 3 2
 fi
 if [ ${#missing[@]} = 0 ]; then
   say "nothing to install; PostgreSQL $major and $(haproxy -v | sed -n '1s/^HAProxy version \([^ -]*\).*/HAProxy \1/p') are used as they are"

@@ -36,7 +36,7 @@ use crate::{
     config::{Config, Identity, check_address},
     connect::TlsConnect,
     control::{self, Question},
-    exec::script::keeper,
+    exec::{container::DOCKER_SOCKET_DEFAULT, script::keeper},
     executors::{Allowing, Executors, RealExecutors},
     join,
     renew::Renewal,
@@ -274,6 +274,7 @@ async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
         seed: rand::random(),
         instance: uuid::Uuid::new_v4().to_string(),
         renewal: Some(Renewal { tls, folder: config.tls_dir(), identity }),
+        measures: Some(config.docker_socket().unwrap_or_else(|| DOCKER_SOCKET_DEFAULT.into())),
         control: true,
         ready,
     };

@@ -12,6 +12,7 @@
 //! | [`scheduler`] | when checks run |
 //! | [`executors`] | what can be done, behind one trait; [`exec`] and [`checks`] do it |
 //! | [`store`] | what is kept over a restart |
+//! | [`metrics`] | what the host measures of itself |
 //! | [`control`] | the socket for root on this host |
 //! | [`join`], [`renew`], [`units`] | its certificate, and what joining has systemd start |
 //! | [`config`] | what files say |
@@ -34,6 +35,7 @@ pub mod executors;
 pub mod join;
 pub mod leases;
 pub mod locks;
+pub mod metrics;
 pub mod proxies;
 pub mod renew;
 mod run;

@@ -32,6 +32,7 @@ use crate::{
     executors::Executors,
     leases::{self, Heard, Leases, Link, Notes, notes_folder, serve_link},
     locks::AppLocks,
+    metrics,
     proxies::Proxies,
     renew::{self, Renewal},
     scheduler::{self, Scheduler},
@@ -65,6 +66,8 @@ pub struct Parts {
     pub instance: String,
     /// Renews the certificate; nothing in a simulation without one.
     pub renewal: Option<Renewal>,
+    /// Docker's socket, where the host's own figures are measured; nothing: they are not.
+    pub measures: Option<PathBuf>,
     /// Whether the socket for commands by hand is opened.
     pub control: bool,
     /// Becomes true when the leases of all known apps are taken over.
@@ -143,6 +146,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
         seen.clone(),
         parts.seed,
     );
+    let latest = Arc::new(metrics::Latest::new(None));
     let quarantined = Arc::new(AtomicBool::new(false));
     let (commands, command_handle) = Commands::new(commands::Parts {
         clock: Arc::clone(&parts.clock),
@@ -185,6 +189,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
         progress,
         quarantined,
         dropped: Arc::new(AtomicU64::new(0)),
+        latest: Arc::clone(&latest),
     };
 
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
@@ -245,6 +250,13 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
         tasks.spawn(async move {
             renew::run(renewal, connect, addresses, clock, seed, until).await;
             "renewal"
+        });
+    }
+    if let Some(docker_socket) = parts.measures {
+        let (clock, until) = (Arc::clone(&parts.clock), token());
+        tasks.spawn(async move {
+            metrics::run(docker_socket, clock, latest, until).await;
+            "metrics"
         });
     }
     let until = token();

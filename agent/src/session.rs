@@ -40,6 +40,7 @@ use crate::{
     connect::Connect,
     executors::Executors,
     leases::{Handle as LeaseHandle, Views},
+    metrics,
     proxies::Report,
     scheduler,
     store::Store,
@@ -48,6 +49,8 @@ use crate::{
 
 /// Messages that may wait to be sent. Small, so that what is sent is fresh; results and observations wait elsewhere.
 const OUTGOING_MAX: usize = 64;
+/// Room that figures leave for everything else: they are dropped first.
+const METRICS_LEAVE: usize = OUTGOING_MAX / 2;
 /// A peer that does not take one message in this time is given up.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// A coordinator welcomes at once.
@@ -102,6 +105,8 @@ pub struct Shared {
     pub quarantined: Arc<AtomicBool>,
     /// Observations that were dropped because a session did not keep up.
     pub dropped: Arc<AtomicU64>,
+    /// The latest look at this host.
+    pub latest: Arc<metrics::Latest>,
 }
 
 impl fmt::Debug for Shared {
@@ -129,6 +134,8 @@ pub struct Session {
     backoff: Backoff,
     /// Why there was no session, or an empty text for one that is up.
     told: Repeats<String>,
+    /// Looks that were not sent since the agent started.
+    figures: Figures,
 }
 
 impl Session {
@@ -136,7 +143,8 @@ impl Session {
     #[must_use]
     pub fn new(shared: Shared, address: String, seed: u64) -> (Self, watch::Receiver<Standing>) {
         let (standing, view) = watch::channel(Standing::default());
-        (Self { shared, address, standing, backoff: Backoff::new(seed, PAUSE_MAX), told: Repeats::default() }, view)
+        let backoff = Backoff::new(seed, PAUSE_MAX);
+        (Self { shared, address, standing, backoff, told: Repeats::default(), figures: Figures::default() }, view)
     }
 
     /// Keeps the session up until cancelled.
@@ -214,7 +222,9 @@ impl Session {
         }
         self.standing.send_replace(Standing { up: true, leads: welcome.leads, problem: String::new() });
         self.backoff.worked();
-        Talk { shared: &self.shared, up, sent: BTreeSet::new(), beats: 0, facts: None }
+        self.figures.begin();
+        let figures = &mut self.figures;
+        Talk { shared: &self.shared, up, sent: BTreeSet::new(), beats: 0, facts: None, figures }
             .run(&mut from, &welcome, seen, progress)
             .await
     }
@@ -235,6 +245,42 @@ impl Up {
     }
 }
 
+/// What becomes of the looks at this host in one session after the other.
+#[derive(Debug, Default)]
+struct Figures {
+    /// The latest that was sent or dropped in this session.
+    number: Option<u64>,
+    dropped: u64,
+}
+
+impl Figures {
+    /// What was seen while there was no session was dropped by nobody.
+    const fn begin(&mut self) {
+        self.number = None;
+    }
+
+    /// Sends the latest look if there is room to spare. What is not sent, and what a newer one has replaced before this
+    /// session came to it, is counted.
+    fn offer(&mut self, up: &Up, look: &metrics::Look, clock: &SharedClock) {
+        let number = look.seen.number;
+        let missed = self.number.map_or(0, |before| number.saturating_sub(before + 1));
+        self.number = Some(number);
+        self.dropped += missed;
+        if up.to.capacity() <= METRICS_LEAVE {
+            self.dropped += 1;
+            return;
+        }
+        let seen = v1::HostMetrics {
+            age: wire::to_duration(clock.boot().since(look.taken)),
+            sent_at: Some(wire::to_timestamp(clock.wall())),
+            dropped: self.dropped,
+            ..look.seen.clone()
+        };
+        // Nobody else sends in between: there is room, or the connection is gone, which whoever must send finds out.
+        drop(up.to.try_send(v1::FromAgent { body: Some(v1::from_agent::Body::Metrics(seen)) }));
+    }
+}
+
 /// A session that is up.
 struct Talk<'a> {
     shared: &'a Shared,
@@ -244,6 +290,7 @@ struct Talk<'a> {
     beats: u64,
     /// What this session was told last of what the host allows.
     facts: Option<v1::HostFacts>,
+    figures: &'a mut Figures,
 }
 
 impl Talk<'_> {
@@ -263,6 +310,9 @@ impl Talk<'_> {
         let (mut apps, mut troubles) = (self.shared.desk.watch(), self.shared.troubles.clone());
         self.tell_facts(&apps, &troubles).await?;
         let mut looks: JoinSet<v1::LookReply> = JoinSet::new();
+        let mut figures = self.shared.latest.subscribe();
+        // One that was taken a moment ago is as good as the next.
+        figures.mark_changed();
         loop {
             // Nothing is lost by the branches that lose: `message()` keeps a half-read message in the stream, the
             // watches remember, the channels keep.
@@ -320,6 +370,13 @@ impl Talk<'_> {
                     }
                     Err(broadcast::error::RecvError::Closed) => return Ok(()),
                 },
+                changed = figures.changed() => {
+                    // Its other end lies beside the outbox, for as long as there are sessions.
+                    let look = figures.borrow_and_update().clone();
+                    if changed.is_ok() && let Some(look) = look {
+                        self.figures.offer(&self.up, &look, &self.shared.clock);
+                    }
+                }
             }
         }
     }
@@ -468,4 +525,68 @@ async fn look(executors: Arc<dyn Executors>, allowed: Arc<Allowed>, me: Me, requ
         }
     }
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_shared::clock::SystemClock;
+
+    use super::*;
+
+    fn look(number: u64) -> metrics::Look {
+        let seen = v1::HostMetrics { number, ..v1::HostMetrics::default() };
+        metrics::Look { taken: holdfast_types::BootInstant::default(), seen }
+    }
+
+    fn result(number: u64) -> v1::from_agent::Body {
+        v1::from_agent::Body::Outbox(v1::OutboxItem { number, result: None })
+    }
+
+    /// A coordinator that is slow: nothing is read while figures and results come.
+    #[tokio::test]
+    async fn a_session_that_is_slow_drops_figures_and_counts_them_and_never_a_result() {
+        let clock: SharedClock = Arc::new(SystemClock::new().expect("a clock"));
+        let (to, mut reads) = mpsc::channel(OUTGOING_MAX);
+        let (up, mut figures) = (Up { to }, Figures::default());
+        // Every one of both is offered; only figures ever find no room.
+        for number in 1..=OUTGOING_MAX as u64 - METRICS_LEAVE as u64 {
+            figures.offer(&up, &look(number), &clock);
+        }
+        assert_eq!(figures.dropped, 0);
+        let sent = OUTGOING_MAX as u64 - METRICS_LEAVE as u64;
+        for number in sent + 1..=sent + 100 {
+            figures.offer(&up, &look(number), &clock);
+        }
+        assert_eq!(figures.dropped, 100);
+        for number in 1..=METRICS_LEAVE as u64 {
+            up.send(result(number)).await.expect("there is room for every result");
+        }
+        // It reads again: all results are there, and the next figures tell what was dropped, and what they missed.
+        let (mut results, mut told) = (0, 0);
+        while let Ok(message) = reads.try_recv() {
+            match message.body {
+                Some(v1::from_agent::Body::Outbox(_)) => results += 1,
+                Some(v1::from_agent::Body::Metrics(_)) => told += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((results, told), (METRICS_LEAVE as u64, sent));
+        figures.offer(&up, &look(sent + 104), &clock);
+        let message = reads.try_recv().expect("there is room");
+        let Some(v1::from_agent::Body::Metrics(seen)) = message.body else { panic!("{message:?}") };
+        assert_eq!((seen.number, seen.dropped), (sent + 104, 103));
+    }
+
+    #[test]
+    fn what_was_seen_without_a_session_was_dropped_by_nobody() {
+        let clock: SharedClock = Arc::new(SystemClock::new().expect("a clock"));
+        let (to, _reads) = mpsc::channel(OUTGOING_MAX);
+        let (up, mut figures) = (Up { to }, Figures::default());
+        figures.offer(&up, &look(1), &clock);
+        figures.begin();
+        figures.offer(&up, &look(50), &clock);
+        assert_eq!(figures.dropped, 0);
+        figures.offer(&up, &look(52), &clock);
+        assert_eq!(figures.dropped, 1);
+    }
 }

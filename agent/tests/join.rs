@@ -172,6 +172,7 @@ async fn a_host_joins_once_and_renews_its_certificate_without_dropping_its_sessi
         seed: 1,
         instance: "one".to_owned(),
         renewal: Some(Renewal { tls, folder: config.tls_dir(), identity }),
+        measures: None,
         control: false,
         ready,
     };

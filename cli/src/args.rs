@@ -99,6 +99,18 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<AppsCommand>,
     },
+    /// How the measures of a host or an app went: cpu, memory, disks, pressure, containers, checks, lag
+    #[command(
+        after_help = "Examples:\n  holdfast metrics use-db1\n  holdfast metrics smellpin --since 7d\n  holdfast metrics use-db1 --since 1d -o json"
+    )]
+    Metrics {
+        /// A host or an app
+        #[arg(value_name = "HOST|APP", value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+        /// How far back: 30m, 1h, 7d; at most a year
+        #[arg(long, value_name = "SPAN", default_value = "1h", env = "HOLDFAST_SINCE", hide_env = true)]
+        since: Span,
+    },
     /// What Holdfast was asked to do, or decided to do
     #[command(after_help = "Examples:\n  holdfast operations list --app smellpin\n  holdfast operations watch 41")]
     Operations {
@@ -563,6 +575,7 @@ pub const GROUPS: &[(&str, &[Entry])] = &[
             entry("hosts", "what each host runs, live or silent since when", &["hosts"]),
             entry("regions", "their hosts, and how each app does there", &["regions"]),
             entry("apps", "where each app is active, at which revision", &["apps"]),
+            entry("metrics HOST|APP", "how its cpu, memory, disks, checks and lag went", &["metrics"]),
             entry(
                 "operations list|show|watch",
                 "what was done, is being done, and how it ended",

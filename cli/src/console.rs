@@ -36,6 +36,8 @@ pub struct Terminal {
     pub colours: bool,
     /// The cursor can be moved.
     pub cursor: bool,
+    /// It has more letters than ASCII.
+    pub letters: bool,
     /// Columns and rows, where they are fixed; asked of the terminal otherwise.
     pub size: Option<(usize, usize)>,
 }
@@ -52,6 +54,7 @@ impl Terminal {
             stderr: io::stderr().is_terminal(),
             colours: !dumb && !no_color,
             cursor: !dumb,
+            letters: locale_has_letters(|name| std::env::var(name).ok()),
             size: None,
         }
     }
@@ -75,6 +78,15 @@ impl Terminal {
     pub fn can_ask(&self) -> bool {
         self.stdin && self.stderr
     }
+}
+
+/// Whether the locale is one of UTF-8: the first variable that is set says so, as everywhere.
+fn locale_has_letters(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| variable(name).filter(|v| !v.is_empty()));
+    set.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
 }
 
 /// The three streams of a command.
@@ -153,7 +165,15 @@ mod tests {
     }
 
     fn terminal() -> Terminal {
-        Terminal { stdin: true, stdout: true, stderr: true, colours: true, cursor: true, size: Some((100, 30)) }
+        Terminal {
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            colours: true,
+            cursor: true,
+            letters: true,
+            size: Some((100, 30)),
+        }
     }
 
     #[test]
@@ -167,6 +187,15 @@ mod tests {
                 Stop::PipeClosed => assert!(!failed),
             }
         }
+    }
+
+    #[test]
+    fn letters_are_what_the_first_locale_variable_says() {
+        let set = |pairs: &'static [(&'static str, &'static str)]| {
+            locale_has_letters(move |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+        };
+        assert!(set(&[("LANG", "de_DE.UTF-8")]) && set(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8")]));
+        assert!(!set(&[]) && !set(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]));
     }
 
     #[test]

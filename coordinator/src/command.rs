@@ -2,6 +2,7 @@
 
 use std::{
     io::Write as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -26,7 +27,10 @@ use holdfast_types::{
     ids::{ContextName, OperatorName},
     room,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -34,6 +38,7 @@ use crate::{
     consensus::MIGRATIONS,
     engine::Faults,
     init::{self, Paths},
+    metrics,
     run::{self, Parts},
 };
 
@@ -58,6 +63,9 @@ enum Command {
         /// Where to listen.
         #[arg(long, env = "HOLDFAST_LISTEN", default_value = config::LISTEN)]
         listen: String,
+        /// Where /metrics, /healthz and /readyz are; off: nowhere.
+        #[arg(long, env = "HOLDFAST_METRICS_LISTEN", default_value_t = config::METRICS_LISTEN.to_string())]
+        metrics_listen: String,
         /// Where keys and state live.
         #[arg(long, env = "HOLDFAST_STATE_DIR", default_value = config::STATE_DIR)]
         state_dir: PathBuf,
@@ -118,7 +126,18 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 async fn carry_out(command: Command, faults: Arc<dyn Faults>) -> anyhow::Result<()> {
     let clock: SharedClock = Arc::new(SystemClock::new().context("the boot id cannot be read")?);
     match command {
-        Command::Init { cluster, address, listen, state_dir, config, operator, contexts_file: named } => {
+        Command::Init {
+            cluster,
+            address,
+            listen,
+            metrics_listen,
+            state_dir,
+            config,
+            operator,
+            contexts_file: named,
+        } => {
+            let watched = config::metrics_listen(&metrics_listen).map_err(anyhow::Error::msg)?;
+            let metrics = config::Metrics { listen: watched, ..config::Metrics::default() };
             // What is made for a person who called sudo belongs into their home.
             let person = Caller::find().filter(|_| named.is_none());
             let home = person.as_ref().map(|p| p.home().to_owned());
@@ -126,7 +145,7 @@ async fn carry_out(command: Command, faults: Arc<dyn Faults>) -> anyhow::Result<
             let contexts = contexts_file(named.as_deref(), home.as_deref())?;
             let request = init::Request {
                 cluster: cluster.clone(),
-                config: Config { state_dir, listen, address },
+                config: Config { state_dir, listen, address, metrics },
                 config_file: config.clone(),
                 operator: operator.clone(),
                 contexts_file: contexts.clone(),
@@ -168,6 +187,19 @@ async fn run_service(file: &Path, clock: SharedClock, faults: Arc<dyn Faults>) -
     let db = Db::open_in(&room, &paths.database, MIGRATIONS)?;
     let accept =
         TcpAccept::bind(&config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let watched_at = match config.metrics.listen {
+        Some(address) => Some(watched_at(address, file).await?),
+        None => None,
+    };
+    let systemd_credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let credentials: Vec<PathBuf> = systemd_credentials.into_iter().chain([config.metrics.credentials]).collect();
+    let push = config.metrics.push.map(|push| metrics::push::Target {
+        url: push.url,
+        credential: push.credential,
+        every: push.every,
+        credentials,
+    });
+    let history = config.metrics.history_max.map(|room| metrics::history::Place { path: paths.history.clone(), room });
     let cancel = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
@@ -181,6 +213,9 @@ async fn run_service(file: &Path, clock: SharedClock, faults: Arc<dyn Faults>) -
         identity,
         identity_folder: paths.identity,
         accept: Box::new(accept),
+        watched_at,
+        history,
+        push,
         faults,
         ready: Box::new(move || {
             tracing::info!(at = %wall, "serves");
@@ -200,4 +235,16 @@ async fn run_service(file: &Path, clock: SharedClock, faults: Arc<dyn Faults>) -
     };
     db.close().await;
     ended
+}
+
+async fn watched_at(address: SocketAddr, file: &Path) -> anyhow::Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "whoever reaches this address reads /metrics: it asks nobody who they are");
+    }
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "cannot listen on {address} for /metrics; end what listens there, or give metrics_listen another address or \"off\" in {}",
+            file.display()
+        )
+    })
 }

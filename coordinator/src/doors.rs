@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use holdfast_coordinator_core::rounds::{Rounds, Subject};
+use holdfast_coordinator_core::rounds::{Rounds, Subject as Watched};
 use holdfast_proto::v1;
 use holdfast_shared::{
     identity::Bearer,
@@ -20,6 +20,7 @@ use crate::{
     api::tokens,
     config::Config,
     fleet::Fleet,
+    metrics::{Metrics, Subject},
     rounds,
     session::{self, check},
 };
@@ -31,8 +32,8 @@ const NOW: BootInstant = BootInstant::from_boot(Duration::from_secs(100_000));
 pub fn from_agent(mut bytes: &[u8], spec: &AppSpec) {
     let host = HostName::new("use-db1").expect("a name");
     let region = RegionName::new("us-east").expect("a name");
-    let fleet = Fleet::default();
-    let subject = Subject {
+    let (fleet, measured) = (Fleet::default(), Metrics::default());
+    let subject = Watched {
         spec: Arc::new(spec.clone()),
         revision: Revision(1),
         active: region.clone(),
@@ -74,6 +75,13 @@ pub fn from_agent(mut bytes: &[u8], spec: &AppSpec) {
             Some(v1::from_agent::Body::Facts(mut facts)) => {
                 if check::facts(&mut facts).is_ok() {
                     fleet.note_facts(&host, facts);
+                }
+            }
+            Some(v1::from_agent::Body::Metrics(told)) => {
+                let wall = WallTime(i64::try_from(now.since_boot().as_millis()).expect("hours"));
+                if measured.take(&host, &region, told, (now, wall)).is_ok() {
+                    let values = measured.values(&Subject::Host(host.clone()), now);
+                    assert!(values.values().all(|value| value.is_finite()), "{values:?}");
                 }
             }
             Some(v1::from_agent::Body::Outbox(item)) => {

@@ -54,6 +54,8 @@ pub struct Paths {
     pub ca: CaFiles,
     /// This coordinator's own key and certificate.
     pub identity: PathBuf,
+    /// The past of what is measured.
+    pub history: PathBuf,
 }
 
 impl Paths {
@@ -64,6 +66,7 @@ impl Paths {
             database: config.state_dir.join("raft.db"),
             ca: CaFiles::in_folder(&config.state_dir.join("ca")),
             identity: config.state_dir.join("identity"),
+            history: config.state_dir.join("history.db"),
         }
     }
 }

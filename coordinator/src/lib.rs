@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod authorise;
+pub mod calls;
 pub mod command;
 pub mod config;
 pub mod consensus;
@@ -19,6 +20,7 @@ pub mod init;
 pub mod issue;
 pub mod leases;
 pub mod maintenance;
+pub mod metrics;
 pub mod replica;
 pub mod rounds;
 pub mod run;

@@ -10,7 +10,7 @@ use std::{
 use holdfast_coordinator_core::{
     rounds::{Rounds, Subject},
     state::App,
-    verdict::{DatabaseSeen, Fleet as Hosts, Outcome, Signal},
+    verdict::{self, DatabaseSeen, Fleet as Hosts, Outcome, Signal},
 };
 use holdfast_proto::v1;
 use holdfast_shared::{clock::SharedClock, span};
@@ -73,6 +73,7 @@ struct Inner {
     apps: BTreeMap<AppName, Rounds>,
     gates: BTreeMap<AppName, GateSeen>,
     since: Option<BootInstant>,
+    verdicts: BTreeMap<verdict::Kind, u64>,
 }
 
 /// Every app's rounds. Cheap to clone.
@@ -143,6 +144,12 @@ impl Watch {
         }
     }
 
+    /// How many verdicts of each kind were reached since this coordinator started.
+    #[must_use]
+    pub fn verdicts(&self) -> BTreeMap<verdict::Kind, u64> {
+        self.lock().verdicts.clone()
+    }
+
     /// Waits for an observation.
     pub async fn news(&self) {
         self.news.notified().await;
@@ -168,6 +175,7 @@ impl Watch {
             }
         }
         let names: Vec<AppName> = inner.apps.keys().cloned().collect();
+        let mut reached = Vec::new();
         for name in names {
             let lease_over = self.lease_over(&name, now);
             let Some(rounds) = inner.apps.get_mut(&name) else { continue };
@@ -175,6 +183,7 @@ impl Watch {
             for (region, verdict) in &outcome.verdicts {
                 tracing::debug!(app = %name, region = %region, verdict = %verdict.kind, "round");
             }
+            reached.extend(outcome.verdicts.values().map(|verdict| verdict.kind));
             for region in &outcome.became_unhealthy {
                 let why = outcome.verdicts.get(region).and_then(|v| v.reasons.first()).map(|r| r.text.clone());
                 tracing::warn!(app = %name, region = %region, why = why.unwrap_or_default(), "region is unhealthy");
@@ -186,6 +195,9 @@ impl Watch {
                 ask.push(name.clone());
             }
             self.paces.set(&name, rounds.pace());
+        }
+        for kind in reached {
+            *inner.verdicts.entry(kind).or_default() += 1;
         }
         self.paces.keep(&inner.apps);
         let next = inner.apps.values().filter_map(Rounds::next_deadline).map(|(at, _)| at).min();

@@ -14,11 +14,12 @@ use holdfast_shared::{
     tls::{HotTls, incoming},
 };
 use holdfast_types::WallTime;
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{Api, RefusedCalls},
+    calls::CountCalls,
     consensus::{Consensus, RaftConfig, RaftConsensus},
     decide::Decider,
     describe::Health,
@@ -28,6 +29,7 @@ use crate::{
     issue::Issuer,
     leases::Leases,
     maintenance,
+    metrics::{self, Metrics, own::Own},
     replica::Replica,
     rounds::{Paces, Watch},
     serve,
@@ -59,6 +61,12 @@ pub struct Parts {
     pub identity_folder: PathBuf,
     /// Connections from agents and operators.
     pub accept: Box<dyn Accept>,
+    /// Who watches this coordinator: `/metrics`, `/healthz`, `/readyz`; nothing: nobody can.
+    pub watched_at: Option<TcpListener>,
+    /// Where the past of what is measured is kept; nothing: nowhere.
+    pub history: Option<metrics::history::Place>,
+    /// Where what is measured is pushed to.
+    pub push: Option<metrics::push::Target>,
     /// Where a test may end the process.
     pub faults: Arc<dyn Faults>,
     /// Called once, when it serves.
@@ -70,7 +78,8 @@ pub struct Parts {
 /// # Errors
 /// Why it could not start, or stopped.
 pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> {
-    let Parts { address, clock, db, seed, ca, identity, identity_folder, accept, faults, ready } = parts;
+    let Parts { address, clock, db, seed, ca, identity, identity_folder, accept, faults, ready, .. } = parts;
+    let (watched_at, history, push) = (parts.watched_at, parts.history, parts.push);
     let own = identity.identity(clock.wall()).context("this coordinator's own certificate")?;
     let Bearer::Coordinator { node } = own.bearer else {
         anyhow::bail!("{} names {}, not a coordinator", identity_folder.display(), own.bearer);
@@ -102,7 +111,9 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
     let leases = Leases::new(replica.clone(), fleet.clone(), clock.clone()).counting(hot.refusals().clone());
     tracing::info!(cluster = %own.cluster, node, serial = ?parse_serial(&own.serial), address = %address, "coordinator starts");
 
+    let measured = Metrics::default();
     let sessions = Sessions {
+        metrics: measured.clone(),
         replica: replica.clone(),
         fleet: fleet.clone(),
         leases: leases.clone(),
@@ -128,6 +139,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
         cancel: cancel.child_token(),
         decider: decider.clone(),
         refused: RefusedCalls::default(),
+        metrics: measured.clone(),
     };
     let health = Health::new(replica.clone(), tasks.clone(), cancel.child_token());
     let engine = Engine::new(replica.clone(), fleet.clone(), leases.clone(), clock.clone(), faults);
@@ -136,7 +148,28 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let stream = incoming(hot.clone(), accept, cancel.child_token());
     let stop = cancel.clone();
-    let server = serve::router(sessions, api, issuer.clone(), health)?;
+    if let Some(listener) = watched_at {
+        let (api, until) = (api.clone(), cancel.child_token());
+        parts.spawn(async move {
+            metrics::serve::run(listener, api, until).await.context("the listener for /metrics stopped")
+        });
+    }
+    if let Some(place) = history {
+        let (measured, clock, until) = (measured.clone(), clock.clone(), cancel.child_token());
+        parts.spawn(async move {
+            metrics::history::keep(measured, place, clock, until).await;
+            Ok(())
+        });
+    }
+    if let Some(target) = push {
+        let (api, until) = (api.clone(), cancel.child_token());
+        parts.spawn(async move {
+            metrics::push::run(target, api, until).await;
+            Ok(())
+        });
+    }
+    let count = CountCalls::new(measured.own.clone(), clock.clone());
+    let server = serve::router(sessions, api, issuer.clone(), health, count)?;
     parts.spawn(async move {
         server.serve_with_incoming_shutdown(stream, stop.cancelled_owned()).await.context("the listener stopped")
     });
@@ -152,7 +185,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
         watchdog.await;
         Ok(())
     });
-    let leader = Leader { replica, fleet, watch, leases, decider, engine, clock, pulse };
+    let leader = Leader { replica, fleet, watch, leases, decider, engine, clock, pulse, metrics: measured };
     parts.spawn(async move {
         leader.run(lead_cancel).await;
         Ok(())
@@ -196,6 +229,7 @@ struct Leader {
     clock: SharedClock,
     /// Beats in the rounds while it leads, and in the wait for leadership while it does not.
     pulse: Pulse,
+    metrics: Metrics,
 }
 
 impl Leader {
@@ -226,6 +260,7 @@ impl Leader {
                     }
                 }
                 lost.cancel();
+                self.metrics.own.rounds_stopped();
                 self.leases.end_leadership();
                 while duties.join_next().await.is_some() {}
                 tracing::warn!("leads no more");
@@ -280,15 +315,19 @@ impl Leader {
         duties.spawn(promotable.run(lost.child_token()));
         duties.spawn(maintenance::run(self.replica.clone(), self.clock.clone(), lost.child_token()));
         let (watch, decider, clock) = (self.watch.clone(), self.decider.clone(), self.clock.clone());
-        duties.spawn(rounds(watch, decider, clock, self.pulse.clone(), lost.child_token()));
+        let signs = (self.pulse.clone(), self.metrics.own.clone());
+        duties.spawn(rounds(watch, decider, clock, signs, lost.child_token()));
         duties
     }
 }
 
-async fn rounds(watch: Watch, decider: Decider, clock: SharedClock, pulse: Pulse, cancel: CancellationToken) {
+/// `signs`: where it shows that it goes on.
+async fn rounds(watch: Watch, decider: Decider, clock: SharedClock, signs: (Pulse, Own), cancel: CancellationToken) {
+    let (pulse, own) = signs;
     let mut wall = WallWatch::default();
     loop {
         wall.tell(&clock);
+        own.rounds_turned(clock.boot());
         let (ask, next) = watch.turn();
         let asked: BTreeSet<_> = ask.into_iter().collect();
         pulse.beat();

@@ -8,9 +8,11 @@ use anyhow::Context as _;
 use holdfast_proto::v1;
 use tonic::transport::{Server, server::Router};
 use tonic_health::pb::health_server::HealthServer;
+use tower::layer::util::{Identity, Stack};
 
 use crate::{
     api::Api,
+    calls::CountCalls,
     describe::{self, Health},
     issue::Issuer,
     session::Sessions,
@@ -42,11 +44,20 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 /// How long a ping may go unanswered.
 const PING_WITHIN: Duration = Duration::from_secs(4);
 
+/// Whose calls are counted.
+pub type Counted = Router<Stack<CountCalls, Identity>>;
+
 /// Everything that is served, each with its limits.
 ///
 /// # Errors
 /// When the contract that this was built with cannot be described.
-pub fn router(sessions: Sessions, api: Api, issuer: Issuer, health: Health) -> anyhow::Result<Router> {
+pub fn router(
+    sessions: Sessions,
+    api: Api,
+    issuer: Issuer,
+    health: Health,
+    count: CountCalls,
+) -> anyhow::Result<Counted> {
     macro_rules! bounded {
         ($service:expr, $bytes:expr) => {
             $service.max_decoding_message_size($bytes)
@@ -61,6 +72,7 @@ pub fn router(sessions: Sessions, api: Api, issuer: Issuer, health: Health) -> a
         .http2_max_pending_accept_reset_streams(Some(RESETS_PENDING_MAX))
         .http2_max_local_error_reset_streams(Some(RESETS_LOCAL_MAX))
         .timeout(CALL_WITHIN)
+        .layer(count)
         .add_service(bounded!(v1::enrol_server::EnrolServer::new(issuer), STRANGER_BYTES_MAX))
         .add_service(bounded!(v1::agent_session_server::AgentSessionServer::new(sessions), AGENT_BYTES_MAX))
         .add_service(bounded!(v1::fleet_server::FleetServer::new(api.clone()), CALL_BYTES_MAX))
@@ -70,6 +82,7 @@ pub fn router(sessions: Sessions, api: Api, issuer: Issuer, health: Health) -> a
         .add_service(bounded!(v1::certificates_server::CertificatesServer::new(api.clone()), CALL_BYTES_MAX))
         .add_service(bounded!(v1::people_server::PeopleServer::new(api.clone()), CALL_BYTES_MAX))
         .add_service(bounded!(v1::maintenance_server::MaintenanceServer::new(api.clone()), CALL_BYTES_MAX))
+        .add_service(bounded!(v1::metrics_server::MetricsServer::new(api.clone()), CALL_BYTES_MAX))
         .add_service(bounded!(v1::audit_server::AuditServer::new(api), CALL_BYTES_MAX))
         .add_service(bounded!(HealthServer::new(health), CALL_BYTES_MAX))
         .add_service(reflection)

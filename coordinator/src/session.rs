@@ -26,6 +26,7 @@ use crate::{
     desired::desired,
     fleet::{Fleet, OUTGOING_MAX},
     leases::Leases,
+    metrics::Metrics,
     replica::{COORDINATOR, ProposeError, Replica},
     rounds::{Paces, Watch},
 };
@@ -50,6 +51,8 @@ pub struct Sessions {
     pub watch: Watch,
     /// How often each app's checks run right now.
     pub paces: Paces,
+    /// What is measured.
+    pub metrics: Metrics,
     /// Time.
     pub clock: SharedClock,
     /// Everything that serves a session runs here, and is awaited at the end.
@@ -206,6 +209,7 @@ impl Sessions {
             )));
         }
         self.check_clone(caller, &hello).await?;
+        self.metrics.own.sessions_opened.inc();
         let now = (self.clock.boot(), self.clock.wall());
         let (number, mut outgoing) =
             self.fleet.enter(&caller.host, &caller.region, &hello, &caller.address, now, cancel.clone());
@@ -349,6 +353,12 @@ impl Sessions {
                 check::facts(&mut facts).map_err(|why| bad(&why))?;
                 self.fleet.note_facts(&caller.host, facts);
             }
+            v1::from_agent::Body::Metrics(told) => {
+                let now = (now, self.clock.wall());
+                if let Err(why) = self.metrics.take(&caller.host, &caller.region, told, now) {
+                    self.refusals.note(RefusedKind::Message, &caller.host, format_args!("figures: {why}"));
+                }
+            }
             v1::from_agent::Body::Outbox(item) => {
                 let (number, result) = check::outbox(item).map_err(|why| bad(&why))?;
                 self.commit(caller, result).await?;
@@ -386,7 +396,10 @@ impl Sessions {
     fn observe(&self, caller: &AgentCaller, mut observation: v1::Observation) {
         let Some(app) = self.is_own(caller, &observation.app, "an observation") else { return };
         match check::observation(&mut observation) {
-            Ok(()) => self.watch.observe(&app, &caller.host, &caller.region, &observation),
+            Ok(()) => {
+                self.metrics.observed(&app, &caller.host, &observation, self.clock.boot());
+                self.watch.observe(&app, &caller.host, &caller.region, &observation);
+            }
             Err(why) => self.refusals.note(RefusedKind::Message, &caller.host, why),
         }
     }

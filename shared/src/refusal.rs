@@ -42,7 +42,8 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::UnknownHost
         | Reason::UnknownOperation
         | Reason::UnknownOperator
-        | Reason::NoMaintenance => Code::NotFound,
+        | Reason::NoMaintenance
+        | Reason::UnknownSubject => Code::NotFound,
         Reason::StaleRevision | Reason::GenerationMoved => Code::Aborted,
         Reason::WriterTaken | Reason::NameTaken => Code::AlreadyExists,
         Reason::NoRoom => Code::ResourceExhausted,

@@ -542,6 +542,7 @@ impl Agent {
             seed: 7,
             instance: "one".to_owned(),
             renewal: None,
+            measures: None,
             control: true,
             ready,
         };

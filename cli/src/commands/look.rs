@@ -1,16 +1,18 @@
 //! The commands that only look.
 
 use holdfast_proto::v1::{
-    self, apps_client::AppsClient, fleet_client::FleetClient, operations_client::OperationsClient,
+    self, apps_client::AppsClient, fleet_client::FleetClient, metrics_client::MetricsClient,
+    operations_client::OperationsClient,
 };
-use holdfast_types::AppName;
+use holdfast_types::{AppName, time::Span};
 
 use super::Context;
 use crate::{
+    args::Output,
     connect::Client,
     console::Stop,
     errors::{Exit, Intent},
-    render::{json, lists, operation, status, why},
+    render::{json, lists, metrics, operation, status, why},
 };
 
 pub(super) async fn status(c: &mut Context<'_, '_>, client: &mut Client, exit_code: bool) -> Result<Exit, Stop> {
@@ -56,6 +58,31 @@ pub(super) async fn apps(c: &mut Context<'_, '_>, client: &mut Client) -> Result
         .call("holdfast apps", Intent::Read, |ch| async { AppsClient::new(ch).list(v1::ListAppsRequest {}).await })
         .await?;
     c.show::<_, json::Apps>(reply, |r, view| lists::apps(&r.apps, view))?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn metrics(
+    c: &mut Context<'_, '_>,
+    client: &mut Client,
+    name: &str,
+    since: Span,
+) -> Result<Exit, Stop> {
+    let request = v1::HistoryRequest {
+        name: name.to_owned(),
+        since: since.0.try_into().ok(),
+        points: match c.output {
+            Output::Table => metrics::points(c.view().width),
+            Output::Json => 0,
+        },
+    };
+    let reply = client
+        .call("holdfast metrics", Intent::Read, |ch| {
+            let request = request.clone();
+            async { MetricsClient::new(ch).history(request).await }
+        })
+        .await?;
+    let letters = c.console.terminal.letters;
+    c.show::<_, json::Metrics>(reply, |r, view| metrics::metrics(r, letters, view))?;
     Ok(Exit::Done)
 }
 

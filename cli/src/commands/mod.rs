@@ -110,6 +110,7 @@ pub async fn run(cli: Cli, mut context: Context<'_, '_>) -> Result<Exit, Stop> {
         | Command::Hosts { .. }
         | Command::Regions
         | Command::Apps { .. }
+        | Command::Metrics { .. }
         | Command::Operations { .. }
         | Command::Failover(_)
         | Command::Maintenance { .. }
@@ -145,6 +146,7 @@ pub async fn run_with(command: Command, context: &mut Context<'_, '_>, mut clien
         Command::Hosts { command: Some(HostsCommand::Remove { host, reason, yes }) } => {
             remove::host(context, client, &host, &reason, yes).await
         }
+        Command::Metrics { name, since } => look::metrics(context, client, &name, since).await,
         Command::Operations { command } => match command {
             OperationsCommand::List { app, limit } => look::operations(context, client, app.as_ref(), limit).await,
             OperationsCommand::Show { number } => look::operation(context, client, number).await,

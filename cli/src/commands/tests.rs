@@ -275,6 +275,7 @@ async fn run(double: &Double, setup: Setup, line: &str) -> Ran {
         stderr: setup.terminal,
         colours: false,
         cursor: true,
+        letters: true,
         size: Some((100, 40)),
     };
     let mut console = Console { out: &mut out, err: &mut err, input: &mut input, terminal };

@@ -6,6 +6,7 @@ mod contexts;
 mod declare;
 mod fleet;
 mod joining;
+mod metrics;
 mod operations;
 mod people;
 
@@ -18,6 +19,7 @@ pub use contexts::*;
 pub use declare::*;
 pub use fleet::*;
 pub use joining::*;
+pub use metrics::*;
 pub use operations::*;
 pub use people::*;
 

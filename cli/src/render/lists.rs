@@ -6,6 +6,7 @@ use holdfast_proto::v1;
 use holdfast_types::WallTime;
 
 use super::{
+    metrics::{is_stale, percent},
     status::lease,
     table::{Cell, Column, Table},
     text::{Tone, View, hang_painted, roughly},
@@ -23,6 +24,10 @@ pub fn hosts(hosts: &[v1::HostStatus], view: &View) -> String {
         Column::new("REGION"),
         Column::breaks("STATE"),
         Column::breaks("RUNS"),
+        Column::right("CPU"),
+        Column::right("MEMORY"),
+        Column::right("DISK"),
+        Column::right("PRESSURE"),
         Column::breaks("CERTIFICATE"),
         Column::new("VERSION"),
         Column::new("ADDRESS"),
@@ -33,12 +38,19 @@ pub fn hosts(hosts: &[v1::HostStatus], view: &View) -> String {
             Cell::new(&host.region),
             host_state(host, view.now),
             Cell::new(host.roles.join(", ")),
+            share(host, |figures| figures.cpu, 0.9),
+            share(host, |figures| figures.memory, 0.9),
+            share(host, |figures| figures.disk, 0.85),
+            pressure(host),
             certificate(host, view.now),
             Cell::new(&host.version),
             Cell::new(&host.address),
         ]);
     }
-    let mut out = table.render(view);
+    // What can wait goes first where the terminal is narrow; a certificate that someone must see to stays.
+    let ending = hosts.iter().any(|h| certificate_ends_soon(h, view.now));
+    let spared = ["ADDRESS", "VERSION", if ending { "PRESSURE" } else { "CERTIFICATE" }, "PRESSURE"];
+    let mut out = table.without(&spared, view).render(view);
     for host in hosts.iter().filter(|h| !h.quarantine.is_empty()) {
         let text = format!("{} is quarantined, it gets no lease and no command: {}", host.host, host.quarantine);
         hang_painted(&mut out, view, "  ", Tone::Bad, &text);
@@ -76,6 +88,33 @@ fn certificate(host: &v1::HostStatus, now: WallTime) -> Cell {
         None => Cell::new(""),
         Some(until) if until > now => Cell::new(format!("{} left", roughly(until.since(now)))),
         Some(until) => Cell::toned(Tone::Bad, format!("expired {} ago", roughly(now.since(until)))),
+    }
+}
+
+/// Certificates renew themselves at half their life of a week.
+fn certificate_ends_soon(host: &v1::HostStatus, now: WallTime) -> bool {
+    const SOON: std::time::Duration = std::time::Duration::from_hours(48);
+    wall(host.certificate_until.as_ref()).is_some_and(|until| until.since(now) < SOON)
+}
+
+/// A share of a host, painted from `much` on. What is old is no figure of now.
+fn share(host: &v1::HostStatus, of: fn(&v1::HostFigures) -> Option<f64>, much: f64) -> Cell {
+    match host.figures.as_ref().filter(|figures| !is_stale(figures)).and_then(of) {
+        Some(share) => Cell::toned(if share >= much { Tone::Warn } else { Tone::Plain }, percent(share)),
+        None => Cell::new(""),
+    }
+}
+
+/// How much of the time something stood still, and for want of what.
+fn pressure(host: &v1::HostStatus) -> Cell {
+    let figures = host.figures.as_ref().filter(|figures| !is_stale(figures));
+    match figures.and_then(|figures| Some((figures.pressure?, &figures.pressure_resource))) {
+        Some((share, _)) if share < 0.01 => Cell::new("0 %"),
+        Some((share, of)) => {
+            let tone = if share >= 0.4 { Tone::Warn } else { Tone::Plain };
+            Cell::toned(tone, format!("{} {of}", percent(share)))
+        }
+        None => Cell::new(""),
     }
 }
 

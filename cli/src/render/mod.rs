@@ -4,6 +4,7 @@ pub mod apply;
 pub mod audit;
 pub mod json;
 pub mod lists;
+pub mod metrics;
 pub mod operation;
 pub mod people;
 pub mod progress;

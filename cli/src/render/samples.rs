@@ -199,11 +199,38 @@ pub fn hosts() -> Vec<v1::HostStatus> {
         roles: roles.iter().map(|r| (*r).to_owned()).collect(),
         certificate_until: ago(-6 * DAY),
         address: "10.0.1.7:50122".into(),
+        figures: Some(v1::HostFigures {
+            cpu: Some(0.123),
+            memory: Some(0.61),
+            disk: Some(0.42),
+            disk_mount: "/".into(),
+            pressure: Some(0.003),
+            pressure_resource: "cpu".into(),
+            cpus: 2,
+            age: millis(4_000),
+            ..<_>::default()
+        }),
         ..<_>::default()
     };
     vec![
-        v1::HostStatus { live: false, since: ago(372_000), ..host("use-db1", "us-east", &["smellpin db", "shop db"]) },
-        host("use-web1", "us-east", &["smellpin proxy"]),
+        v1::HostStatus {
+            live: false,
+            figures: None,
+            since: ago(372_000),
+            ..host("use-db1", "us-east", &["smellpin db", "shop db"])
+        },
+        v1::HostStatus {
+            figures: Some(v1::HostFigures {
+                cpu: Some(0.97),
+                memory: Some(0.004),
+                disk: Some(0.93),
+                pressure: Some(0.51),
+                pressure_resource: "io".into(),
+                age: millis(0),
+                ..<_>::default()
+            }),
+            ..host("use-web1", "us-east", &["smellpin proxy"])
+        },
         v1::HostStatus {
             allows: vec!["unit postgresql@15-main.service, data in /var/lib/postgresql/15/main".into()],
             problems: vec!["the helper at /run/holdfast/helper.sock cannot be reached: connection refused".into()],

@@ -121,6 +121,24 @@ impl Table {
         natural + self.gaps() + self.indent <= view.width
     }
 
+    /// The table without as many of these columns, the first first, as it takes to fit without a break. Where it would
+    /// be paragraphs without all of them too, it keeps them: those have room for everything.
+    #[must_use]
+    pub fn without(self, heads: &[&str], view: &View) -> Self {
+        let mut fewer = Self { columns: self.columns.clone(), rows: self.rows.clone(), indent: self.indent };
+        for head in heads {
+            if fewer.fits(view) {
+                break;
+            }
+            let Some(at) = fewer.columns.iter().position(|column| column.head == *head) else { continue };
+            fewer.columns.remove(at);
+            for row in &mut fewer.rows {
+                row.remove(at);
+            }
+        }
+        if fewer.widths(view.width.saturating_sub(self.indent)).is_some() { fewer } else { self }
+    }
+
     fn gaps(&self) -> usize {
         GAP * self.columns.len().saturating_sub(1)
     }
@@ -269,6 +287,16 @@ mod tests {
           switchover
         smellpin
           gen 1024
+        ");
+    }
+
+    #[test]
+    fn columns_that_matter_least_go_first_and_only_where_they_must() {
+        assert_eq!(table().without(&["GEN"], &view(80)).columns.len(), 3);
+        insta::assert_snapshot!(table().without(&["GEN", "LAST MOVE"], &view(34)).render(&view(34)), @r"
+        APP       LAST MOVE
+        shop      12 d ago, switchover
+        smellpin  –
         ");
     }
 

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod gate;
 pub mod grants;
 pub mod maintenance;
+pub mod metrics;
 pub mod plan;
 pub mod promotable;
 pub mod records;

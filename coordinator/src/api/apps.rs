@@ -154,7 +154,8 @@ fn with_next(refusal: Refusal, spec: &AppSpec) -> Refusal {
         | Reason::NoMaintenance
         | Reason::HostInUse
         | Reason::HostLive
-        | Reason::NoRoom => format!("holdfast why {}", spec.app),
+        | Reason::NoRoom
+        | Reason::UnknownSubject => format!("holdfast why {}", spec.app),
     };
     refusal.next(next)
 }

@@ -20,7 +20,7 @@ use super::{
     picture::{HostPicture, Hosts, LeasePicture, Picture, RegionPicture, region_rows},
     weak, why, wire,
 };
-use crate::{authorise, consensus::ConsensusError, fleet::Presence};
+use crate::{authorise, consensus::ConsensusError, fleet::Presence, metrics};
 
 /// Everything as it is at one moment.
 pub(super) struct Look {
@@ -229,7 +229,9 @@ impl v1::fleet_server::Fleet for Api {
             let until = |serial| s.certificates().get(serial).map_or(0, |c| c.until);
             s.hosts().iter().map(|(name, record)| (name.clone(), until(&record.serial))).collect()
         });
+        let now = self.clock.boot();
         let hosts = self.enrolled().into_iter().map(|(host, picture)| {
+            let figures = self.metrics.host(&host, now).map(|seen| metrics::figures(&seen, now));
             let (live, since) = match picture.presence {
                 Presence::Live(since) => (true, Some(since)),
                 Presence::Silent(since) => (false, Some(since)),
@@ -248,6 +250,7 @@ impl v1::fleet_server::Fleet for Api {
                 region: picture.region,
                 roles: picture.roles,
                 quarantine: picture.quarantine,
+                figures,
             }
         });
         Ok(Response::new(v1::HostsReply { hosts: hosts.collect() }))

@@ -10,6 +10,7 @@
 //! | `call` | who may change something, and what came of it, in the audit trail |
 //! | `picture` | one app and the hosts as they are now, and the rows that `status` shows of them |
 //! | `attention` | what needs a human |
+//! | `metrics`, `facts` | the course of measures, and what `/metrics` says of hosts and apps |
 //! | `why` | the evidence behind the verdicts, and what follows from it |
 //! | `removal` | what becomes of an app that is removed |
 //! | `look` | what a first look at the hosts of a new app concludes |
@@ -25,10 +26,12 @@ mod audit;
 mod call;
 mod certificates;
 mod diff;
+pub(crate) mod facts;
 mod fleet;
 mod journal;
 mod look;
 mod maintenance;
+mod metrics;
 mod operations;
 mod people;
 mod picture;
@@ -56,6 +59,7 @@ use crate::{
     fleet::Fleet,
     issue::Issuer,
     leases::Leases,
+    metrics::Metrics,
     replica::{ProposeError, Replica, no_leader},
     rounds::Watch,
 };
@@ -91,6 +95,8 @@ pub struct Api {
     pub decider: Decider,
     /// Counts refused calls.
     pub refused: RefusedCalls,
+    /// What is measured.
+    pub metrics: Metrics,
 }
 
 impl Api {

@@ -36,7 +36,7 @@ mod surface;
 
 use super::{Api, RefusedCalls, samples};
 use crate::{
-    config::Config,
+    config::{self, Config},
     consensus::{Consensus as _, MIGRATIONS, RaftConfig, RaftConsensus},
     decide::Decider,
     fleet::Fleet,
@@ -71,6 +71,7 @@ impl World {
             state_dir: at("state"),
             listen: "127.0.0.1:7443".to_owned(),
             address: "c1.example:7443".to_owned(),
+            metrics: config::Metrics::default(),
         };
         let paths = init::Paths::of(&config);
         let request = init::Request {
@@ -98,6 +99,7 @@ impl World {
             issuer: Issuer::new(Arc::new(ca), cluster.clone(), replica.clone(), clock.clone(), 1, paths.identity, own),
             decider: Decider::new(replica.clone(), watch.clone(), clock.clone()),
             refused: RefusedCalls::default(),
+            metrics: crate::metrics::Metrics::default(),
             replica,
             fleet,
             watch,

@@ -136,6 +136,8 @@ reasons! {
     NoRoom = 40, "no-room", Refused;
     /// A host's own list leaves out a writer of the spec.
     NotAllowedThere = 45, "not-allowed-there", Refused;
+    /// Neither a host nor an app has this name.
+    UnknownSubject = 50, "unknown-subject", Refused;
 }
 
 #[cfg(test)]

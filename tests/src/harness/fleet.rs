@@ -32,6 +32,9 @@ use crate::workload::{self, Ledger, Writer, WriterPlan};
 /// The port of agents, operators and peers.
 pub const COORDINATOR_PORT: u16 = 7443;
 
+/// Where the coordinator is watched.
+pub const METRICS_PORT: u16 = 7480;
+
 /// The client's writer in the ledger.
 pub const OUTSIDE: &str = "outside";
 
@@ -95,9 +98,19 @@ impl Binaries {
         config: &Path,
     ) -> Program {
         let program = self.program("holdfast-coordinator", host).args(["init", "--cluster", cluster]);
+        let watched = SocketAddr::new(address.ip(), METRICS_PORT);
         let address = address.to_string();
         program
-            .args(["--address", &address, "--listen", &address, "--state-dir"])
+            // Beside the other port: where hosts are loopback addresses, they share the usual one.
+            .args([
+                "--address",
+                &address,
+                "--listen",
+                &address,
+                "--metrics-listen",
+                &watched.to_string(),
+                "--state-dir",
+            ])
             .arg(state)
             .arg("--config")
             .arg(config)

@@ -3,7 +3,7 @@
 use holdfast_proto::v1;
 use serde::Serialize;
 
-use super::{Line, all, instant, lines, number, seconds};
+use super::{Figures, Line, all, instant, lines, number, seconds};
 use crate::render::{
     table::NOTHING,
     wire::{lease_word, said, span},
@@ -195,6 +195,8 @@ struct Host {
     address: Option<String>,
     allows: Vec<String>,
     problems: Vec<String>,
+    /// Null when it has told none of late.
+    figures: Option<Figures>,
 }
 
 impl From<v1::HostsReply> for Hosts {
@@ -205,6 +207,7 @@ impl From<v1::HostsReply> for Hosts {
             version: said(&h.version),
             quarantine: said(&h.quarantine),
             address: said(&h.address),
+            figures: h.figures.map(Figures::from),
             host: h.host,
             region: h.region,
             live: h.live,

@@ -40,6 +40,7 @@ async fn a_quarantined_host_is_told_which_of_its_apps_are_active_elsewhere_and_n
         leases: api.leases.clone(),
         watch: api.watch.clone(),
         paces: Paces::default(),
+        metrics: api.metrics.clone(),
         clock: api.clock.clone(),
         tasks: api.tasks.clone(),
         cancel: api.cancel.clone(),

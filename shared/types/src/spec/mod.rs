@@ -28,7 +28,7 @@ mod later;
 mod problem;
 mod read;
 mod relate;
-mod suggest;
+pub mod suggest;
 #[cfg(test)]
 mod tests;
 mod timing;

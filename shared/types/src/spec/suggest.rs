@@ -6,7 +6,8 @@ const WORD_BYTES_MAX: usize = 64;
 const CANDIDATES_MAX: usize = 256;
 
 /// The candidate that is nearest to a word, if it is near: one slip in three letters.
-pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+#[must_use]
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     if word.len() > WORD_BYTES_MAX {
         return None;
     }
