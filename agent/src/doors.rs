@@ -1,7 +1,7 @@
 //! Where bytes from others come in, one function each, as a test that throws garbage at them calls it. None of them does
 //! anything but read; what was understood is checked as far as it can be, and dropped.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::OnceLock, time::Duration};
 
 use holdfast_agent_core::lease::{Holder, Kept, Taken};
 use holdfast_proto::v1;
@@ -10,7 +10,7 @@ use prost::Message as _;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
-    apps::Me,
+    apps::{App, Me},
     config::{Config, check_address},
     exec::{
         Until,
@@ -67,7 +67,9 @@ pub fn lease_replies(mut bytes: &[u8], spec_yaml: &str) {
         token: Some(v1::Token::default()),
         ..<_>::default()
     };
-    let app = wire::app(&desired, &region).expect("a good spec");
+    // Read once: that is another door.
+    static APP: OnceLock<App> = OnceLock::new();
+    let app = APP.get_or_init(|| wire::app(&desired, &region).expect("a good spec"));
     let wish = app.wish(&Me { host: HostName::new("use-db1").expect("a name"), region }, true);
     let mut now = BootInstant::from_boot(Duration::from_secs(1_000));
     let (mut holder, _) = Holder::start(Kept::default(), None, false, 0, now);

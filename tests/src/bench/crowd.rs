@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 use super::process::{cpu_a_minute, taken};
 use crate::{
     demo::screen::{Screen, Tone},
-    harness::{Control, clock_shared, fleet::Binaries, now, wait_until},
+    harness::{Control, clock_shared, fleet::Binaries, now, wait_asking, wait_until},
     swarm::{HOSTS_OF_AN_APP, REGIONS, Swarm, host_name, spec},
 };
 
@@ -95,7 +95,7 @@ pub fn measure(screen: &mut Screen, hosts: usize) -> Result<Crowd> {
         control.holdfast().args(["apply", "-y", "-f"]).arg(&file).run(WELL_WITHIN)?.well()?;
     }
     let operator = Operator::of(&control)?;
-    wait_until("every app to be well", WELL_WITHIN, || operator.all_well(hosts / HOSTS_OF_AN_APP))?;
+    wait_asking("every app to be well", WELL_WITHIN, || operator.all_well(hosts / HOSTS_OF_AN_APP))?;
     thread::sleep(SETTLES);
 
     let before = (taken(coordinator)?, now());

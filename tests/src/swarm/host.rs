@@ -44,6 +44,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 const OUTGOING_MAX: usize = 64;
 /// As an app's lease is renewed without a preset.
 const RENEW: Duration = Duration::from_secs(5);
+/// How often it is looked whether something is to be observed.
+const LOOK: Duration = Duration::from_millis(200);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Who it is, and where it belongs.
@@ -165,7 +167,7 @@ impl Played {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         };
-        let (mut beat, mut look, mut renew) = (ticks(every), ticks(every), ticks(RENEW));
+        let (mut beat, mut look, mut renew) = (ticks(every), ticks(LOOK), ticks(RENEW));
         loop {
             // Streams keep a half-read message, ticks what is due.
             tokio::select! {
@@ -187,7 +189,8 @@ impl Played {
                 _ = look.tick() => {
                     let now = self.clock.boot();
                     for app in apps.values_mut().filter(|app| app.due <= now) {
-                        app.due = now + app.every.mul_f64(0.95);
+                        // As an agent: never later than the round needs, which has a quarter of a second to spare.
+                        app.due = now + app.every.mul_f64(0.9);
                         for duty in &app.duties {
                             send(to, from_agent::Body::Observation(self.observation(app_name(&app.spec), duty, &app.desired))).await?;
                         }
