@@ -146,7 +146,7 @@ fn spec(fleet: &str) -> String {
             _ => writeln!(
                 checks,
                 "  web-{port}: {{kind: http, on: db, url: \"http://{{address}}:{port}/\", where: local, \
-                 expect_status: 404, timeout: 1s}}"
+                 expect: 404, timeout: 1s}}"
             ),
         };
     }

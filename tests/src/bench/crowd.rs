@@ -132,15 +132,13 @@ pub fn measure(screen: &mut Screen, hosts: usize) -> Result<Crowd> {
 
 /// Prints what was measured with few and with many.
 pub fn show(screen: &mut Screen, crowds: &[Crowd]) {
-    screen.line(
-        Tone::Dim,
-        "  hosts   memory, empty   memory   CPU a minute   status p50 p95   hosts p50 p95   dead seen median most",
-    );
+    screen.line(Tone::Dim, "         memory, MB     CPU    status, ms     hosts, ms    dead seen, s");
+    screen.line(Tone::Dim, "  hosts  empty  full  s/min  median   p95  median   p95  median    most");
     for c in crowds {
         screen.line(
             Tone::Plain,
             &format!(
-                "  {:>5} {:>12.1} MB {:>6.1} MB {:>11.1} s {:>9.1} {:>4.1} ms {:>7.1} {:>4.1} ms {:>10.1} s {:>10.1} s",
+                "  {:>5} {:>6.1} {:>5.0} {:>6.1} {:>7.1} {:>5.1} {:>7.1} {:>5.1} {:>7.1} {:>7.1}",
                 c.hosts,
                 c.rss_empty_megabytes,
                 c.rss_megabytes,
