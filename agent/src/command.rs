@@ -106,6 +106,9 @@ enum Command {
     },
 }
 
+/// How long the end of the program waits for look-ups of names that nobody needs any more: they cannot be interrupted.
+const LOOK_UPS_MAX: Duration = Duration::from_secs(1);
+
 /// Replaces what does things on this host by something around it.
 pub type Wrap = fn(Arc<dyn Executors>) -> Arc<dyn Executors>;
 
@@ -151,7 +154,7 @@ fn start(cli: Cli, wrap: Wrap) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    match cli.command {
+    let ended = match cli.command {
         Command::Join { address, token, host, state_dir, no_start } => {
             // The units run with what is usual; who keeps things elsewhere starts the agent in another way.
             let usual = cli.config.is_none() && state_dir.is_none();
@@ -173,7 +176,10 @@ fn start(cli: Cli, wrap: Wrap) -> anyhow::Result<ExitCode> {
         Command::Resume { app } => runtime.block_on(ask(&config, Question::Resume { app })),
         Command::Status => runtime.block_on(ask(&config, Question::Status)),
         Command::RunScript { .. } => bail!("a script is run before there is a runtime"),
-    }
+    };
+    // All work has ended; only a look-up of a name may still wait for a resolver that does not answer.
+    runtime.shutdown_timeout(LOOK_UPS_MAX);
+    ended
 }
 
 async fn join_cluster(config: Config, address: &str, token: &str, host: Option<String>) -> anyhow::Result<()> {
