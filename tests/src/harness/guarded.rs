@@ -301,13 +301,15 @@ impl Guarded {
         let (state, run) = (self.fleet.state(&name)?.join("state"), self.fleet.state(&name)?.join("run"));
         fs::create_dir_all(&run)?;
         let docker = self.fleet.state(&name)?.join("docker.sock");
+        let scripts = self.fleet.state(&name)?.join("scripts");
         self.fleet.config(
             &name,
             &format!(
-                "state_dir = \"{}\"\nrun_dir = \"{}\"\ndocker_socket = \"{}\"\n{}",
+                "state_dir = \"{}\"\nrun_dir = \"{}\"\ndocker_socket = \"{}\"\nscripts_dir = \"{}\"\n{}",
                 state.display(),
                 run.display(),
                 docker.display(),
+                scripts.display(),
                 self.declared(host)
             ),
         )
