@@ -11,7 +11,7 @@ use std::fmt::{self, Write as _};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, NoLabelSet, text},
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},
     metrics::MetricType,
     registry::Registry,
 };
@@ -71,16 +71,19 @@ impl Collector for Families {
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for (labels, value) in &family.points {
                 let labels = labels.as_slice();
-                let mut point = metric.encode_family(&labels)?;
-                if family.counter {
-                    point.encode_counter::<NoLabelSet, _, f64>(value, None)?;
+                if labels.is_empty() {
+                    point(&mut metric, family.counter, *value)?;
                 } else {
-                    point.encode_gauge(value)?;
+                    point(&mut metric.encode_family(&labels)?, family.counter, *value)?;
                 }
             }
         }
         Ok(())
     }
+}
+
+fn point(to: &mut MetricEncoder<'_>, counter: bool, value: f64) -> fmt::Result {
+    if counter { to.encode_counter::<NoLabelSet, _, f64>(&value, None) } else { to.encode_gauge(&value) }
 }
 
 /// The page as OpenMetrics.
@@ -143,6 +146,7 @@ mod tests {
         families.gauge("holdfast_host_up", "Whether it is there.", [(labels! {"host": "a\"b\\c"}, 1.0)]);
         families.counter("holdfast_host_cpu_seconds", "CPU time.", [(labels! {"state": "idle"}, 2.5)]);
         families.gauge("holdfast_nothing", "Nothing.", []);
+        families.gauge("holdfast_sessions", "Sessions.", [(vec![], 4.0)]);
         let mut registry = Registry::default();
         registry.register_collector(Box::new(families));
         let counter: Counter = Counter::default();
@@ -161,6 +165,7 @@ mod tests {
             "# TYPE holdfast_host_cpu_seconds_total counter",
             "holdfast_host_cpu_seconds_total{state=\"idle\"} 2.5",
             "holdfast_host_up{host=\"a\\\"b\\\\c\"} 1.0",
+            "holdfast_sessions 4.0",
             "# TYPE holdfast_calls_total counter",
             "holdfast_calls_total 3",
             "# TYPE holdfast_call_seconds histogram",
