@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -19,7 +19,7 @@ use holdfast_proto::{
 };
 use holdfast_shared::{
     clock::SharedClock,
-    net::Dial,
+    net::{BoxedIo, Dial},
     pki::{KeyAndCsr, Material},
     tls::{HotTlsClient, channel, pinned_channel},
     token::JoinToken,
@@ -57,6 +57,7 @@ pub(super) struct Played {
     pub(super) counts: Arc<Counts>,
     pub(super) door: Arc<Semaphore>,
     pub(super) gag: Arc<AtomicBool>,
+    pub(super) dead: Arc<Mutex<Vec<BoxedIo>>>,
 }
 
 /// An app as this host knows it.
@@ -76,7 +77,7 @@ impl Played {
     }
 
     async fn live(self) {
-        let lines: Arc<dyn Dial> = Arc::new(Lines { gag: Arc::clone(&self.gag) });
+        let lines: Arc<dyn Dial> = Arc::new(Lines { gag: Arc::clone(&self.gag), dead: Arc::clone(&self.dead) });
         let material = loop {
             match self.join(&lines).await {
                 Ok(material) => break material,

@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -73,6 +73,7 @@ impl Swarm {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let (counts, cancel) = (Arc::<Counts>::default(), CancellationToken::new());
         let door = Arc::new(Semaphore::new(JOINING_MAX));
+        let dead = Arc::<Mutex<Vec<_>>>::default();
         let mut gags = BTreeMap::new();
         let mut tasks = JoinSet::new();
         for app in 0..hosts / HOSTS_OF_AN_APP {
@@ -89,6 +90,7 @@ impl Swarm {
                         counts: Arc::clone(&counts),
                         door: Arc::clone(&door),
                         gag,
+                        dead: Arc::clone(&dead),
                     };
                     tasks.spawn_on(played.run(cancel.child_token()), runtime.handle());
                 }
