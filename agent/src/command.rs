@@ -27,6 +27,7 @@ use holdfast_types::{AppName, HostName, room};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,7 @@ use crate::{
     control::{self, Question},
     exec::{container::DOCKER_SOCKET_DEFAULT, script::keeper},
     executors::{Allowing, Executors, RealExecutors},
+    helper::client::HelperExecutors,
     join,
     renew::Renewal,
     store, units,
@@ -257,6 +259,22 @@ async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
     files::make_private_folder(config.run_dir())?;
     let allowed = Arc::new(allowed(&config, &db, &me).await?);
     let systemd_credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let own = RealExecutors::new(config.docker_socket(), config.credentials(systemd_credentials))
+        .timed_by(Arc::clone(&clock))
+        .scripts_in(config.scripts_dir());
+    let cancel = CancellationToken::new();
+    let mut beside = JoinSet::new();
+    let (executors, troubles): (Arc<dyn Executors>, _) = match config.helper() {
+        Some(socket) => {
+            tracing::info!(socket = %socket.display(), "what takes root is done by the helper");
+            let helper = Arc::new(HelperExecutors::new(socket, Arc::new(own)));
+            let (troubles, watched, until) = (helper.troubles(), Arc::clone(&helper), cancel.child_token());
+            beside.spawn(async move { watched.watch(until).await });
+            (helper, troubles)
+        }
+        None => (Arc::new(own.containers_noted_in(config.run_dir().join("containers"))), watch::channel(Vec::new()).1),
+    };
+    let executors: Arc<dyn Executors> = Arc::new(Allowing::new(executors, Arc::clone(&allowed)));
     let (ready, mut is_ready) = watch::channel(false);
     let coordinators = config.coordinators().map_or_else(|| identity.coordinators.clone(), <[String]>::to_vec);
     let parts = Parts {
@@ -265,17 +283,9 @@ async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
         connect: Arc::new(TlsConnect { tls: Arc::clone(&tls), dial: Arc::new(TcpDial) }),
         clock: Arc::clone(&clock),
         db,
-        executors: wrap(Arc::new(Allowing::new(
-            Arc::new(
-                RealExecutors::new(config.docker_socket(), config.credentials(systemd_credentials))
-                    .timed_by(Arc::clone(&clock))
-                    .scripts_in(config.scripts_dir())
-                    .containers_noted_in(config.run_dir().join("containers")),
-            ),
-            Arc::clone(&allowed),
-        ))),
+        executors: wrap(executors),
         allowed,
-        troubles: watch::channel(Vec::new()).1,
+        troubles,
         run_dir: config.run_dir().to_owned(),
         seed: rand::random(),
         instance: uuid::Uuid::new_v4().to_string(),
@@ -284,7 +294,6 @@ async fn run(config: Config, wrap: Wrap) -> anyhow::Result<ExitCode> {
         control: true,
         ready,
     };
-    let cancel = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let agent = crate::run(parts, cancel.clone());

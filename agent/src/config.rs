@@ -22,6 +22,8 @@ pub const CONFIG_DEFAULT: &str = "/etc/holdfast/agent.toml";
 pub const STATE_DIR_DEFAULT: &str = "/var/lib/holdfast-agent";
 /// Gone at a reboot on purpose.
 pub const RUN_DIR_DEFAULT: &str = "/run/holdfast";
+/// Where the helper listens.
+pub const HELPER_DEFAULT: &str = "/run/holdfast/helper.sock";
 /// Where credentials lie.
 pub const CREDENTIALS_DEFAULT: &str = "/etc/holdfast/credentials";
 /// A configuration is a page.
@@ -38,6 +40,7 @@ struct RawConfig {
     docker_socket: Option<PathBuf>,
     coordinators: Option<toml::Spanned<Vec<toml::Spanned<String>>>>,
     writers: Option<Vec<toml::Spanned<RawDeclared>>>,
+    helper: Option<PathBuf>,
 }
 
 /// The configuration, checked.
@@ -50,6 +53,7 @@ pub struct Config {
     docker_socket: Option<PathBuf>,
     coordinators: Option<Vec<String>>,
     writers: BTreeSet<Declared>,
+    helper: Option<PathBuf>,
     file: PathBuf,
 }
 
@@ -79,6 +83,12 @@ impl Config {
         }
     }
 
+    /// What an empty file says.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::parse(Path::new(CONFIG_DEFAULT), "").expect("everything has a default")
+    }
+
     /// Reads and checks a text.
     ///
     /// # Errors
@@ -105,6 +115,7 @@ impl Config {
         let credentials = folder("credentials_dir", raw.credentials_dir, CREDENTIALS_DEFAULT);
         let scripts_dir = folder("scripts_dir", raw.scripts_dir, SCRIPTS_DEFAULT);
         let docker_socket = raw.docker_socket.map(|path| folder("docker_socket", Some(path), "/var/run/docker.sock"));
+        let helper = raw.helper.map(|path| folder("helper", Some(path), HELPER_DEFAULT));
         let coordinators = raw.coordinators.map(|list| {
             if list.get_ref().is_empty() {
                 let what =
@@ -136,7 +147,7 @@ impl Config {
             return Err(Problems(problems));
         }
         let (file, credentials) = (file.to_owned(), vec![credentials]);
-        Ok(Self { state_dir, run_dir, credentials, scripts_dir, docker_socket, coordinators, writers, file })
+        Ok(Self { state_dir, run_dir, credentials, scripts_dir, docker_socket, coordinators, writers, helper, file })
     }
 
     /// The same with another state directory.
@@ -188,6 +199,13 @@ impl Config {
     #[must_use]
     pub fn writers(&self) -> &BTreeSet<Declared> {
         &self.writers
+    }
+
+    /// The helper's socket. Without one in the file: the usual one, unless this process is root and does all itself.
+    #[must_use]
+    pub fn helper(&self) -> Option<PathBuf> {
+        let usual = || (!rustix::process::geteuid().is_root()).then(|| HELPER_DEFAULT.into());
+        self.helper.clone().or_else(usual)
     }
 
     /// The file that all this was read from.

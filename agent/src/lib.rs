@@ -11,6 +11,7 @@
 //! | [`proxies`] | the proxies on this host |
 //! | [`scheduler`] | when checks run |
 //! | [`executors`] | what can be done, behind one trait; [`exec`] and [`checks`] do it |
+//! | [`helper`] | what takes root, in a process of its own |
 //! | [`store`] | what is kept over a restart |
 //! | [`metrics`] | what the host measures of itself |
 //! | [`control`] | the socket for root on this host |
@@ -32,6 +33,7 @@ pub mod control;
 pub mod doors;
 pub mod exec;
 pub mod executors;
+pub mod helper;
 pub mod join;
 pub mod leases;
 pub mod locks;

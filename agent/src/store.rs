@@ -469,6 +469,29 @@ impl Store {
     }
 }
 
+/// Every app as told, with what is kept of its lease. On a connection of its own: read also while no agent runs.
+///
+/// # Errors
+/// When the database fails.
+pub fn guarded(connection: &Connection) -> rusqlite::Result<Vec<(Vec<u8>, Kept)>> {
+    let sql = "SELECT body, coalesce(held, 0), coalesce(fenced, 0), coalesce(home, 0), sole, coalesce(stopped, 0),
+                      coalesce(released, 0)
+                 FROM desired LEFT JOIN leases USING (app) ORDER BY app";
+    let mut rows = connection.prepare(sql)?;
+    let kept = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Kept> {
+        Ok(Kept {
+            wish: None,
+            held: generation(row.get(1)?),
+            fenced: generation(row.get(2)?),
+            home: generation(row.get(3)?),
+            sole: row.get::<_, Option<i64>>(4)?.map(generation),
+            stopped: row.get(5)?,
+            released: row.get(6)?,
+        })
+    };
+    rows.query_map([], |row| Ok((row.get(0)?, kept(row)?)))?.collect()
+}
+
 /// Writers on this host of apps that ever held a lease here.
 ///
 /// # Errors

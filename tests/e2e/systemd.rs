@@ -6,8 +6,9 @@ use std::{fs, time::Duration};
 use anyhow::{Result, ensure};
 use holdfast_tests::{
     harness::{
-        AppPlan, Guarded, Machine, Settings, Unit,
+        AppPlan, Guarded, Machine, Primaries, Settings, Unit,
         fleet::OUTSIDE,
+        machine::AGENT_ID,
         operator::{APP, step_of},
         wait_asking, wait_until,
     },
@@ -231,4 +232,96 @@ fn a_unit_that_was_fenced_without_a_coordinator_is_started_by_systemd_under_the_
     let lost = lost_in(&booted.guarded.fleet.east.pg, &ledger.acks())?;
     ensure!(lost.is_empty(), "{lost:?}");
     booted.guarded.no_errors_logged()
+}
+
+#[test]
+fn an_old_primary_whose_host_comes_back_from_a_power_cut_runs_only_once_it_is_a_standby() -> Result<()> {
+    // Looks are far enough apart for systemd to be first by a wide margin.
+    let timings = "  interval: 5s\n  recheck: 5s\n";
+    let booted = Booted::new("systemd-power", Settings { timings, ..Settings::default() }, Unit::default())?;
+    let (host, unit) = (booted.guarded.fleet.east.db.clone(), Unit::name("us-east"));
+    booted.guarded.guard_units(&host, &booted.east)?;
+    // As whoever has PostgreSQL from a package: it starts at boot.
+    booted.east.run("systemctl", &["enable", "--quiet", &unit])?;
+    // Under its lease it starts as ever, and systemd may bring it back.
+    booted.east.kill9_main(&unit)?;
+    wait_until("systemd to bring it back under its lease", MOVED_WITHIN, || {
+        let (state, restarts) = (booted.of_east("ActiveState"), booted.of_east("NRestarts"));
+        let seen = format!("{state:?}, restarts {restarts:?}");
+        if state.is_ok_and(|s| s == "active") && restarts.is_ok_and(|n| n == "1") { Ok(()) } else { Err(seen) }
+    })?;
+    booted.guarded.wait_ready(APP, "us-west")?;
+    let watch = Primaries::watch(&booted.guarded.fleet.east.pg, &booted.guarded.fleet.west.pg)?;
+
+    let Booted { east, _west, mut guarded } = booted;
+    drop(east);
+    guarded.fleet.east.pg.kill_all()?;
+    guarded.wait_served_in("us-west", MOVED_WITHIN * 2)?;
+    guarded.forget_run_dir(&host)?;
+    // Its power is back, and no agent runs yet: systemd alone decides.
+    let east = Machine::boot(&guarded.fleet.net, &host, guarded.binaries.folder())?;
+    wait_until("systemd to have asked whether it may start", MOVED_WITHIN, || {
+        let result = east.property(&unit, "Result").map_err(|e| format!("{e:#}"))?;
+        if result == "exec-condition" { Ok(()) } else { Err(result) }
+    })?;
+    // Whoever starts it is asked the same, and is told why not.
+    let _ = east.run("systemctl", &["start", "--", &unit]);
+    ensure!(east.property(&unit, "ActiveState")? == "inactive", "it was started without a lease");
+    guarded.fleet.place_agent(&host, &east, true);
+    guarded.start_agent(&host)?;
+    guarded.wait_hosts(4)?;
+    let _ = east.run("systemctl", &["start", "--", &unit]);
+    ensure!(east.property(&unit, "Result")? == "exec-condition", "{}", east.property(&unit, "Result")?);
+    let (promoted, both) = watch.end()?;
+    ensure!(promoted.is_some(), "us-west was never seen as primary");
+    ensure!(both.is_empty(), "the old primary ran beside the new one: {:?} and {} more", both.first(), both.len());
+    guarded.wait_served_in("us-west", MOVED_WITHIN)?;
+
+    // Made a standby it starts, and is left alone.
+    let pg = &guarded.fleet.east.pg;
+    fs::write(pg.data_dir().join("standby.signal"), "")?;
+    east.run("systemctl", &["start", "--", &unit])?;
+    wait_until("it to run as a standby", MOVED_WITHIN, || {
+        let recovery = pg.value("select pg_is_in_recovery()").map_err(|e| format!("{e:#}"))?;
+        if recovery == "t" { Ok(()) } else { Err(recovery) }
+    })
+}
+
+#[test]
+fn agents_without_rights_fence_start_and_promote_through_their_helpers() -> Result<()> {
+    let settings = Settings { mode: "automatic", ..Settings::default() };
+    let mut booted = Booted::new("systemd-helper", settings, Unit::default())?;
+    for region in ["us-east", "us-west"] {
+        let host = booted.guarded.fleet.region(region)?.db.clone();
+        let machine = if region == "us-east" { &booted.east } else { &booted._west };
+        booted.guarded.help(&host, machine)?;
+        wait_until("the helper to have made systemd ask", MOVED_WITHIN, || {
+            let asks = machine.property(&Unit::name(region), "ExecCondition").map_err(|e| format!("{e:#}"))?;
+            if asks.contains("may-start") { Ok(()) } else { Err(asks) }
+        })?;
+        let users = machine.run("sh", &["-c", "stat -c %u /proc/[0-9]*/exe /proc/[0-9]* 2>/dev/null | sort -u"])?;
+        ensure!(users.lines().any(|user| user == AGENT_ID.to_string()), "nobody without rights runs: {users}");
+    }
+    booted.guarded.wait_hosts(4)?;
+    booted.guarded.wait_ready(APP, "us-west")?;
+    let watched = Watched::begin(&booted.guarded.fleet)?;
+    // Fenced without a coordinator, and started by the helper under the next lease: systemd asks, and is content.
+    booted.guarded.fleet.coordinator()?.kill9()?;
+    wait_until("everything of the unit in us-east to be gone", MOVED_WITHIN, || {
+        booted.stays_stopped().map_err(|e| format!("{e:#}"))
+    })?;
+    booted.guarded.start_coordinator()?;
+    let row = booted.guarded.wait_served_in("us-east", MOVED_WITHIN)?;
+    ensure!(row["generation"] == 2, "it goes on as the next generation: {row}");
+    watched.ledger.wait_more("inside-us-east", 5, MOVED_WITHIN)?;
+    booted.guarded.wait_ready(APP, "us-west")?;
+    // Cut off: fenced by its helper, and the other promoted by the other's.
+    booted.guarded.fleet.cut_region("us-east")?;
+    booted.wait_moved(&watched)?;
+    booted.stays_stopped()?;
+    let (_, rose) = watched.end()?;
+    ensure!(rose, "us-west was never seen as primary");
+    let op = booted.moved()?;
+    ensure!(op["state"] == "done" && op["generation_after"] == 3, "{op}");
+    booted.guarded.every_command_ran_once()
 }

@@ -4,6 +4,7 @@
 //! | module | decides |
 //! |---|---|
 //! | [`lease`] | whether this host may run an app's writers right now, when it asks, and when it fences |
+//! | [`may_start`] | whether systemd may start a unit that an app guards |
 //! | [`record`] | how a lease is noted in `/run`, so that a restarted agent and the guard can read it |
 //! | [`journal`] | what becomes of a command: run, repeat its result, attach, or refuse |
 //! | [`duties`] | which checks of an app this host runs, and against what |
@@ -13,4 +14,5 @@ pub mod declared;
 pub mod duties;
 pub mod journal;
 pub mod lease;
+pub mod may_start;
 pub mod record;

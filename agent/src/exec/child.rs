@@ -46,6 +46,8 @@ pub struct Run {
     args: Vec<OsString>,
     told: Vec<(&'static str, OsString)>,
     user: Option<String>,
+    /// User and group id, where a user has no name or it does not matter.
+    ids: Option<(u32, u32)>,
 }
 
 /// What a child that exited with 0 said.
@@ -123,7 +125,7 @@ pub enum ChildError {
 impl Run {
     /// A program, by path or by name in PATH.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: Vec::new(), told: Vec::new(), user: None }
+        Self { program: program.into(), args: Vec::new(), told: Vec::new(), user: None, ids: None }
     }
 
     /// Adds an argument. Arguments are visible to everybody on the host: never a secret.
@@ -144,6 +146,13 @@ impl Run {
     #[must_use]
     pub fn as_user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
+        self
+    }
+
+    /// Runs as whoever has these ids, with no further groups. Needs root, or to be that user.
+    #[must_use]
+    pub fn as_ids(mut self, uid: u32, gid: u32) -> Self {
+        self.ids = Some((uid, gid));
         self
     }
 
@@ -228,9 +237,15 @@ impl Run {
     }
 
     fn command(&self) -> Result<Command, ChildError> {
-        let mut command = match self.user.as_deref() {
-            None => Command::new(&self.program),
-            Some(user) => self.command_as(user)?,
+        let mut command = match (self.user.as_deref(), self.ids) {
+            (Some(user), _) => self.command_as(user)?,
+            (None, Some((uid, gid))) if rustix::process::getuid().as_raw() != uid => {
+                let mut command = Command::new("setpriv");
+                let (user, group) = (format!("--reuid={uid}"), format!("--regid={gid}"));
+                command.arg(user).arg(group).arg("--clear-groups").arg("--").arg(&self.program);
+                command
+            }
+            (None, Some(_) | None) => Command::new(&self.program),
         };
         let path = std::env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
         command
@@ -284,6 +299,12 @@ impl fmt::Display for Run {
         }
         f.write_str("`")
     }
+}
+
+/// User id and primary group id of a user of this host.
+#[must_use]
+pub fn user_ids(user: &str) -> Option<(u32, u32)> {
+    ids_of(&std::fs::read_to_string("/etc/passwd").ok()?, user)
 }
 
 /// User id and primary group id of a user in the text of /etc/passwd.

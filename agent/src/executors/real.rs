@@ -96,13 +96,49 @@ impl RealExecutors {
         self.postgres(writer).unwrap_or_else(|_| Postgres::of_writer(writer, None, &self.containers))
     }
 
-    /// Looks where the processes of a writer's container are while Docker can tell: a fence may come when it cannot.
-    async fn remember(&self, probe: &Probe) {
-        if let Probe::Postgres { writer, .. } = probe
-            && let RunBy::Container { name } = &writer.run_by
-        {
-            // What fails here fails again, and is said, when it is needed.
-            drop(self.containers.get(name).look(Until::after(REMEMBER_WITHIN)).await);
+    /// Looks where the processes of a container are while Docker can tell: a fence may come when it cannot.
+    pub async fn remember(&self, name: &str, within: Duration) {
+        // What fails here fails again, and is said, when it is needed.
+        drop(self.containers.get(name).look(Until::after(within)).await);
+    }
+
+    /// Runs one probe and looks at nothing else.
+    pub(crate) async fn check(&self, probe: &Probe, limit: Duration) -> Probed {
+        let check = match probe {
+            Probe::Tcp { address, port } => Check::Tcp { address: address.clone(), port: *port },
+            Probe::Http { url, expect_status } => Check::Http { url: url.clone(), expect: *expect_status },
+            Probe::Postgres { writer, expect } => match self.login(writer) {
+                Ok(login) => Check::Postgres { login, expect: *expect },
+                Err(e) => return Probed::CouldNotRun { text: e.0 },
+            },
+            Probe::Container { names } => Check::Container { names: names.clone() },
+            Probe::Tls { address, port, server_name, days_min, ca } => Check::Tls(Endpoint {
+                address: address.clone(),
+                port: *port,
+                server_name: server_name.clone(),
+                days_min: *days_min,
+                ca: ca.clone(),
+            }),
+            Probe::Redis { address, port, expect, user, password } => {
+                let password = match password.as_ref().map(|name| self.password(name)).transpose() {
+                    Ok(password) => password,
+                    Err(e) => return Probed::CouldNotRun { text: e.0 },
+                };
+                let at = RedisAt { address: address.clone(), port: *port, user: user.clone(), password };
+                Check::Redis { at, expect: *expect }
+            }
+            Probe::Mongodb { address, port, expect, replica_set } => {
+                let at = MongodbAt { address: address.clone(), port: *port, replica_set: replica_set.clone() };
+                Check::Mongodb { at, expect: *expect }
+            }
+            Probe::Exec(script) => Check::Exec { script: script.clone() },
+        };
+        let outcome = self.runner.run(&check, limit).await;
+        let text = outcome.text();
+        match outcome {
+            Outcome::Ok { evidence } => Probed::Ok { text, seen: seen_of(&evidence) },
+            Outcome::Failing { evidence, .. } => Probed::Failing { text, seen: evidence.as_ref().and_then(seen_of) },
+            Outcome::CouldNotRun { .. } => Probed::CouldNotRun { text },
         }
     }
 
@@ -223,42 +259,14 @@ impl Executors for RealExecutors {
     }
 
     async fn probe(&self, probe: &Probe, timeout: Duration) -> Probed {
-        let check = match probe {
-            Probe::Tcp { address, port } => Check::Tcp { address: address.clone(), port: *port },
-            Probe::Http { url, expect_status } => Check::Http { url: url.clone(), expect: *expect_status },
-            Probe::Postgres { writer, expect } => match self.login(writer) {
-                Ok(login) => Check::Postgres { login, expect: *expect },
-                Err(e) => return Probed::CouldNotRun { text: e.0 },
-            },
-            Probe::Container { names } => Check::Container { names: names.clone() },
-            Probe::Tls { address, port, server_name, days_min, ca } => Check::Tls(Endpoint {
-                address: address.clone(),
-                port: *port,
-                server_name: server_name.clone(),
-                days_min: *days_min,
-                ca: ca.clone(),
-            }),
-            Probe::Redis { address, port, expect, user, password } => {
-                let password = match password.as_ref().map(|name| self.password(name)).transpose() {
-                    Ok(password) => password,
-                    Err(e) => return Probed::CouldNotRun { text: e.0 },
-                };
-                let at = RedisAt { address: address.clone(), port: *port, user: user.clone(), password };
-                Check::Redis { at, expect: *expect }
+        let remember = async {
+            if let Probe::Postgres { writer, .. } = probe
+                && let RunBy::Container { name } = &writer.run_by
+            {
+                self.remember(name, REMEMBER_WITHIN).await;
             }
-            Probe::Mongodb { address, port, expect, replica_set } => {
-                let at = MongodbAt { address: address.clone(), port: *port, replica_set: replica_set.clone() };
-                Check::Mongodb { at, expect: *expect }
-            }
-            Probe::Exec(script) => Check::Exec { script: script.clone() },
         };
-        let (outcome, ()) = tokio::join!(self.runner.run(&check, timeout), self.remember(probe));
-        let text = outcome.text();
-        match outcome {
-            Outcome::Ok { evidence } => Probed::Ok { text, seen: seen_of(&evidence) },
-            Outcome::Failing { evidence, .. } => Probed::Failing { text, seen: evidence.as_ref().and_then(seen_of) },
-            Outcome::CouldNotRun { .. } => Probed::CouldNotRun { text },
-        }
+        tokio::join!(self.check(probe, timeout), remember).0
     }
 
     async fn servers(

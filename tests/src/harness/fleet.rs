@@ -65,7 +65,7 @@ impl Binaries {
         let folder = folder.with_context(|| {
             format!("no holdfast-agent beside {}; run `cargo build --workspace --bins` first", own.display())
         })?;
-        for name in ["holdfast-coordinator", "holdfast-agent", "holdfast"] {
+        for name in ["holdfast-coordinator", "holdfast-agent", "holdfast-helper", "holdfast"] {
             ensure!(folder.join(name).is_file(), "{name} is not built; run `cargo build --workspace --bins` first");
         }
         Ok(Self { folder: folder.to_owned() })
@@ -362,6 +362,12 @@ impl Fleet {
         self.agent(host)?.terminate(COMMAND_WITHIN)?;
         self.machines.insert(host.name.clone(), machine.of_its_own());
         Ok(())
+    }
+
+    /// The same for a machine that was booted anew, and an agent that runs as root or as a user without rights.
+    pub fn place_agent(&mut self, host: &Host, machine: &Machine, as_root: bool) {
+        let words = if as_root { machine.of_its_own() } else { machine.of_its_own_without_rights() };
+        self.machines.insert(host.name.clone(), words);
     }
 
     /// The running agent of a host.

@@ -1,7 +1,13 @@
 //! A fleet under Holdfast: a coordinator in a third place, an agent on every host, one or more apps applied, and a
 //! standby that could take over. What its operator asks and sees is in the file beside.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,6 +15,7 @@ use super::{
     container::Contained,
     fleet::{Binaries, Fleet, Told},
     host::Host,
+    machine::{AGENT, AGENT_ID, Machine},
     net::Net,
     postgres::{Instance, USER},
     process::Output,
@@ -67,6 +74,8 @@ pub struct Guarded {
     /// Timings and mode.
     pub settings: Settings,
     coordinator_config: PathBuf,
+    /// Hosts whose agent has no rights, and a helper beside it.
+    helped: BTreeSet<String>,
 }
 
 impl Guarded {
@@ -139,7 +148,7 @@ impl Guarded {
                 disks.insert(host, SmallDisk::mount(&fleet.state(&folder)?.join("state"), mebibytes)?);
             }
         }
-        Ok(Self { disks, fleet, binaries, settings, coordinator_config })
+        Ok(Self { disks, fleet, binaries, settings, coordinator_config, helped: BTreeSet::new() })
     }
 
     /// The app spec of this fleet with its databases as units of booted machines.
@@ -302,10 +311,12 @@ impl Guarded {
         fs::create_dir_all(&run)?;
         let docker = self.fleet.state(&name)?.join("docker.sock");
         let scripts = self.fleet.state(&name)?.join("scripts");
+        let helped = self.helped.contains(&host.name);
+        let helper = if helped { format!("helper = \"{}/helper.sock\"\n", run.display()) } else { String::new() };
         self.fleet.config(
             &name,
             &format!(
-                "state_dir = \"{}\"\nrun_dir = \"{}\"\ndocker_socket = \"{}\"\nscripts_dir = \"{}\"\n{}",
+                "state_dir = \"{}\"\nrun_dir = \"{}\"\ndocker_socket = \"{}\"\nscripts_dir = \"{}\"\n{helper}{}",
                 state.display(),
                 run.display(),
                 docker.display(),
@@ -313,6 +324,54 @@ impl Guarded {
                 self.declared(host)
             ),
         )
+    }
+
+    /// From now on the agent of a booted host runs as a user without rights. Its helper is started by systemd, for its
+    /// socket, as root.
+    ///
+    /// # Errors
+    /// When its files cannot be given to it, or systemd does not take the units.
+    pub fn help(&mut self, host: &Host, machine: &Machine) -> Result<()> {
+        self.fleet.agent(host)?.terminate(ASK_WITHIN)?;
+        self.helped.insert(host.name.clone());
+        // Where the build made its folders for one user, another may not run what lies there.
+        fs::set_permissions(self.binaries.folder(), fs::Permissions::from_mode(0o755))?;
+        let config = self.agent_config(host)?;
+        let folder = config.parent().context("a file in a folder")?;
+        for own in ["state", "run"] {
+            give(&folder.join(own))?;
+        }
+        let (helper, socket) = (self.binaries.path("holdfast-helper"), folder.join("run/helper.sock"));
+        machine.write_unit(
+            "holdfast-helper.socket",
+            &format!("[Socket]\nListenStream={}\nSocketUser={AGENT}\nSocketMode=0600\n", socket.display()),
+        )?;
+        machine.add_unit(
+            "holdfast-helper.service",
+            &format!(
+                "[Unit]\nDescription=Helper\n\n[Service]\nExecStart={} --config {} --state-dir {} serve\n\
+                 StandardError=append:{}\n",
+                helper.display(),
+                config.display(),
+                folder.join("helper").display(),
+                self.fleet.net.log(&format!("helper-{}", host.name)).display()
+            ),
+        )?;
+        machine.run("systemctl", &["start", "holdfast-helper.socket"])?;
+        self.fleet.place_agent(host, machine, false);
+        self.start_agent(host)
+    }
+
+    /// Makes systemd ask before it starts a declared unit of a booted host, as an agent that runs as root needs it.
+    ///
+    /// # Errors
+    /// When the condition cannot be written.
+    pub fn guard_units(&self, host: &Host, machine: &Machine) -> Result<()> {
+        let config = self.agent_config(host)?;
+        let (helper, config) = (self.binaries.path("holdfast-helper"), config.display().to_string());
+        let state = self.fleet.state(&format!("agent-{}", host.name))?.join("helper").display().to_string();
+        let helper = helper.to_str().context("a path that is no text")?;
+        machine.run(helper, &["--config", &config, "--state-dir", &state, "units"]).map(drop)
     }
 
     /// What root on a host has declared: its databases, each in every way that a test may have it run.
@@ -366,4 +425,15 @@ impl Guarded {
         ensure!(found.is_empty(), "{}", found.join("\n"));
         Ok(())
     }
+}
+
+/// Gives a folder and all in it to the user of an agent without rights.
+fn give(path: &Path) -> Result<()> {
+    chown(path, Some(AGENT_ID), Some(AGENT_ID)).with_context(|| path.display().to_string())?;
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path())?;
+        }
+    }
+    Ok(())
 }

@@ -32,6 +32,13 @@ const BOOTED_WITHIN: Duration = Duration::from_secs(60);
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 
+/// What is booted: a unit that is to start at boot is wanted by it.
+pub const TARGET: &str = "host.target";
+/// The user of an agent without rights, inside.
+pub const AGENT: &str = "holdfast-agent";
+/// Its number, which no user of the machine has.
+pub const AGENT_ID: u32 = 64_123;
+
 /// Enters the cgroup of its own, in every hierarchy that systemd keeps its units in, and becomes systemd-nspawn: two
 /// machines in one cgroup would take each other's units for their own.
 const BEGIN: &str = r#"name=$1; shift
@@ -57,11 +64,18 @@ impl Machine {
     /// # Errors
     /// When systemd-nspawn is missing or it does not boot, with the end of its log.
     pub fn boot(net: &Net, host: &Host, programs: &Path) -> Result<Self> {
-        // No more than what units stand on: no service of the machine's own is wanted.
-        let options = ["--directory=/", "--volatile=yes", "--bind-ro=/etc/passwd", "--bind-ro=/etc/group"];
+        // No more than what units stand on and what a test enables: no service of the machine's own is wanted.
+        let folder = net.folder().join(format!("machine-{}", host.name));
+        fs::create_dir_all(folder.join("units"))?;
+        fs::write(folder.join("units").join(TARGET), "[Unit]\nRequires=basic.target\nAfter=basic.target\n")?;
+        let users = folder.join("passwd");
+        let agent = format!("{AGENT}:x:{AGENT_ID}:{AGENT_ID}::/nonexistent:/usr/sbin/nologin\n");
+        fs::write(&users, fs::read_to_string("/etc/passwd")? + &agent)?;
+        let options = ["--directory=/", "--volatile=yes", "--bind-ro=/etc/group"];
         let mut options: Vec<OsString> = options.map(OsString::from).into();
+        options.push(bind("bind-ro", &users, Path::new("/etc/passwd")));
         options.push(bind("bind-ro", programs, programs));
-        Self::boot_from(net, host, "bind-ro", &options, &["--unit=basic.target"], "basic.target")
+        Self::boot_from(net, host, "bind", &options, &[&format!("--unit={TARGET}")], "basic.target")
     }
 
     /// Boots a host from a disk of its own, with all that is enabled there.
@@ -158,12 +172,20 @@ impl Machine {
     /// # Errors
     /// When systemd does not take it, or has something to say about it.
     pub fn add_unit(&self, unit: &str, text: &str) -> Result<()> {
-        fs::write(self.units.join(unit), text)?;
+        self.write_unit(unit, text)?;
         // It ends well also when it has found something.
         let verify = Program::new("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no", unit]);
         let found = verify.through(&self.inside()).run(CALL_WITHIN)?;
         ensure!(found.ended.well() && !found.stderr.contains(unit), "{unit}: {}", found.stderr);
         self.run("systemctl", &["daemon-reload"]).map(drop)
+    }
+
+    /// Writes a unit; the next that is added makes it known.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_unit(&self, unit: &str, text: &str) -> Result<()> {
+        Ok(fs::write(self.units.join(unit), text)?)
     }
 
     /// `kill -9` of a unit's main process, as anybody could: systemd is not asked.
@@ -217,6 +239,13 @@ impl Machine {
         let nsenter = ["nsenter", "--target", &leader, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"];
         let dies = ["setpriv", "--pdeathsig", "KILL", "--"];
         nsenter.into_iter().chain(dies).map(OsString::from).collect()
+    }
+
+    /// The same as [`Self::of_its_own`], as the user of an agent without rights.
+    pub(super) fn of_its_own_without_rights(&self) -> Vec<OsString> {
+        let (user, group) = (format!("--reuid={AGENT_ID}"), format!("--regid={AGENT_ID}"));
+        let becomes = ["setpriv", &user, &group, "--clear-groups", "--pdeathsig", "KILL", "--"].map(OsString::from);
+        self.of_its_own().into_iter().chain(becomes).collect()
     }
 
     /// The same into a cgroup of its own, where a service would be.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{
-    machine::Machine,
+    machine::{Machine, TARGET},
     postgres::{PgNode, USER},
     time::wait_until,
 };
@@ -53,7 +53,7 @@ impl Unit {
                  StartLimitIntervalSec=0\n\n[Service]\nType=notify\nUser={USER}\n\
                  ExecStart=/bin/sh -c 'sleep 1000000 & exec {bin}/postgres -D {}'\nStandardOutput=append:{log}\n\
                  StandardError=append:{log}\nKillMode={kill_mode}\nKillSignal=SIGINT\nTimeoutSec=infinity\n\
-                 Restart={restart}\nRestartSec={restart_sec}\n",
+                 Restart={restart}\nRestartSec={restart_sec}\n\n[Install]\nWantedBy={TARGET}\n",
                 node.region(),
                 data.display()
             ),

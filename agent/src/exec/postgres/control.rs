@@ -1,11 +1,18 @@
 //! What a stopped PostgreSQL says of itself: pg_controldata.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
+use holdfast_shared::files;
 use holdfast_types::{Lsn, spec::RunBy};
 
 use super::{Postgres, SystemId, Timeline};
 use crate::exec::{Until, child::Run};
+
+/// `PG_VERSION` is a number.
+const VERSION_BYTES_MAX: u64 = 64;
 
 /// The control file, as far as it is needed here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,15 +45,16 @@ pub enum ClusterState {
 impl Postgres {
     /// Reads the control file. Nothing when that is not possible: for a container, or without PostgreSQL's programs.
     pub(super) async fn control(&self, until: Until) -> Option<Control> {
-        let (program, user) = match &self.run_by {
-            RunBy::PgCtl { bin, user } => (bin.join("pg_controldata"), Some(user)),
-            RunBy::Systemd { .. } => (installed("pg_controldata", &self.data_dir), None),
+        let run = |program: PathBuf| Run::new(program).arg("-D").arg(&self.data_dir);
+        let run = match &self.run_by {
+            RunBy::PgCtl { bin, user } => run(bin.join("pg_controldata")).as_user(user),
+            // As the owner of what it reads: nothing that lies in a data directory is root's to trust.
+            RunBy::Systemd { .. } => {
+                let owner = std::fs::metadata(&self.data_dir).ok()?;
+                run(installed("pg_controldata", &self.data_dir)).as_ids(owner.uid(), owner.gid())
+            }
             RunBy::Container { .. } => return None,
         };
-        let mut run = Run::new(program).arg("-D").arg(&self.data_dir);
-        if let Some(user) = user {
-            run = run.as_user(user);
-        }
         let output = run.until(until).await.ok()?;
         parse(&String::from_utf8_lossy(&output.stdout))
     }
@@ -54,8 +62,10 @@ impl Postgres {
 
 /// Where a program of the version that the data directory belongs to is installed; its bare name when in no known place.
 fn installed(program: &str, data_dir: &Path) -> PathBuf {
-    let version = std::fs::read_to_string(data_dir.join("PG_VERSION")).unwrap_or_default();
-    let version = version.trim();
+    let version = files::read_text(&data_dir.join("PG_VERSION"), VERSION_BYTES_MAX).unwrap_or_default();
+    // A number, and never a way to somewhere else.
+    let version: String = version.trim().chars().filter(|c| c.is_ascii_digit() || *c == '.').take(8).collect();
+    let version = version.trim_matches('.');
     [format!("/usr/lib/postgresql/{version}/bin"), format!("/usr/pgsql-{version}/bin")]
         .iter()
         .map(|dir| Path::new(dir).join(program))
