@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use holdfast_agent_core::duties::Probe;
 use holdfast_types::{Lsn, spec::Writer};
 
+pub use crate::exec::postgres::Facts;
+
 mod allowing;
 mod real;
 
@@ -106,6 +108,11 @@ pub trait Executors: Send + Sync + fmt::Debug + 'static {
 
     /// Connects a standby again.
     async fn reconnect(&self, writer: &Writer, conninfo: &str, within: Duration) -> Result<(), ExecError>;
+
+    /// Looks at how a writer is set up. Nothing where it is not known: a double's.
+    async fn facts(&self, _writer: &Writer, _within: Duration) -> Option<Facts> {
+        None
+    }
 
     /// Runs one probe.
     async fn probe(&self, probe: &Probe, timeout: Duration) -> Probed;

@@ -33,6 +33,7 @@ pub mod control;
 pub mod doors;
 pub mod exec;
 pub mod executors;
+pub mod findings;
 pub mod helper;
 pub mod join;
 pub mod leases;

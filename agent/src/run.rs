@@ -30,6 +30,7 @@ use crate::{
     connect::Connect,
     control::{self, Control},
     executors::Executors,
+    findings,
     leases::{self, Heard, Leases, Link, Notes, notes_folder, serve_link},
     locks::AppLocks,
     metrics,
@@ -164,7 +165,9 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
         progress: progress.clone(),
     })
     .await?;
+    let (found, findings_out) = watch::channel(findings::Found::default());
     let shared = session::Shared {
+        findings: findings_out,
         me: parts.me.clone(),
         clock: Arc::clone(&parts.clock),
         store: store.clone(),
@@ -195,6 +198,11 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> Result<(), AgentErr
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
     let stop = cancel.child_token();
     let token = || stop.clone();
+    let (me, executors, apps, until) = (parts.me.clone(), Arc::clone(&parts.executors), desk.watch(), token());
+    tasks.spawn(async move {
+        findings::run(me, executors, apps, found, until).await;
+        "findings"
+    });
     let mut sessions = BTreeMap::new();
     for (index, address) in parts.coordinators.iter().enumerate() {
         // Apart from each other, and the same at every run of one seed.

@@ -39,6 +39,7 @@ use crate::{
     commands,
     connect::Connect,
     executors::Executors,
+    findings::Found,
     leases::{Handle as LeaseHandle, Views},
     metrics,
     proxies::Report,
@@ -63,6 +64,8 @@ const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(10);
 const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
 /// A result that is not acknowledged is told again after this: the leader may have changed meanwhile.
 const RESEND: Duration = Duration::from_secs(3);
+/// What was found is told again after this, with the time that the host has.
+const FINDINGS_AGAIN: Duration = Duration::from_secs(15);
 /// Largest message, both ways.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Longest look for one request.
@@ -99,6 +102,8 @@ pub struct Shared {
     pub proxies: watch::Receiver<Report>,
     /// What is seen.
     pub seen: broadcast::Sender<Arc<Observed>>,
+    /// How writers are set up.
+    pub findings: watch::Receiver<Found>,
     /// What commands say.
     pub progress: broadcast::Sender<v1::CommandProgress>,
     /// A coordinator has said that this host is quarantined.
@@ -307,6 +312,9 @@ impl Talk<'_> {
         let mut outbox = self.shared.store.outbox_changes();
         let mut proxies = self.shared.proxies.clone();
         let mut views = self.shared.leases.views();
+        let mut findings = self.shared.findings.clone();
+        // Also what this host's clock says, so it is told again now and then.
+        let mut told_again = interval(FINDINGS_AGAIN);
         let (mut apps, mut troubles) = (self.shared.desk.watch(), self.shared.troubles.clone());
         self.tell_facts(&apps, &troubles).await?;
         let mut looks: JoinSet<v1::LookReply> = JoinSet::new();
@@ -341,6 +349,12 @@ impl Talk<'_> {
                         self.report_proxies(&proxies).await?;
                     }
                 }
+                changed = findings.changed() => {
+                    if changed.is_ok() {
+                        self.tell_findings(&findings).await?;
+                    }
+                }
+                _ = told_again.tick() => self.tell_findings(&findings).await?,
                 _ = resend.tick() => {
                     self.sent.clear();
                     self.empty_outbox().await?;
@@ -433,6 +447,12 @@ impl Talk<'_> {
         }
         self.facts = Some(facts.clone());
         self.up.send(v1::from_agent::Body::Facts(facts)).await
+    }
+
+    async fn tell_findings(&self, findings: &watch::Receiver<Found>) -> Result<(), Status> {
+        let writers = findings.borrow().to_vec();
+        let findings = v1::Findings { writers, at: Some(wire::to_timestamp(self.shared.clock.wall())) };
+        self.up.send(v1::from_agent::Body::Findings(findings)).await
     }
 
     async fn report_proxies(&self, proxies: &watch::Receiver<Report>) -> Result<(), Status> {

@@ -76,6 +76,17 @@ pub enum Command {
         /// The app
         app: AppName,
     },
+    /// Whether an app could fail over right now, and if not, what is missing, with the line to add
+    #[command(
+        after_help = "Examples:\n  holdfast readiness smellpin\n  holdfast readiness --exit-code      # 0 all ready, 2 something needs you"
+    )]
+    Readiness {
+        /// The app; without one, all of them
+        app: Option<AppName>,
+        /// End with 2 when an app could not fail over
+        #[arg(long, value_parser = FalseyValueParser::new(), env = "HOLDFAST_EXIT_CODE", hide_env = true)]
+        exit_code: bool,
+    },
     /// The hosts, what each one runs, and since when it is live or silent
     #[command(
         after_help = "Examples:\n  holdfast hosts\n  holdfast hosts revoke use-db1 --reason \"sold\"",
@@ -572,6 +583,7 @@ pub const GROUPS: &[(&str, &[Entry])] = &[
         &[
             entry("status", "the whole cluster at a look, and what needs a human", &["status"]),
             entry("why APP", "the evidence behind each verdict, and the gate", &["why"]),
+            entry("readiness [APP]", "could it fail over now; if not, the line to add", &["readiness"]),
             entry("hosts", "what each host runs, live or silent since when", &["hosts"]),
             entry("regions", "their hosts, and how each app does there", &["regions"]),
             entry("apps", "where each app is active, at which revision", &["apps"]),

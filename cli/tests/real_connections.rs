@@ -44,6 +44,9 @@ impl Fleet for Small {
     async fn why(&self, _: Request<v1::WhyRequest>) -> Result<Response<v1::WhyReply>, Status> {
         Err(Status::permission_denied("viewers only look"))
     }
+    async fn readiness(&self, _: Request<v1::ReadinessRequest>) -> Result<Response<v1::ReadinessReply>, Status> {
+        Ok(Response::new(v1::ReadinessReply::default()))
+    }
 }
 
 struct Cluster {

@@ -222,11 +222,12 @@ fn wire(lines: &[gate::GateLine]) -> Vec<v1::GateLine> {
 /// A closed gate as a refusal: what was seen, then every condition on one line.
 fn closed(answer: &GateAnswer) -> Option<Status> {
     match answer {
-        GateAnswer::Closed { reason, headline, seen, lines, next, .. } => {
+        GateAnswer::Closed { condition, reason, headline, seen, lines, next } => {
             let mut told: Vec<v1::Line> = seen.iter().map(|s| refusal::line("where", s.clone())).collect();
             let marks: Vec<String> =
                 lines.iter().map(|l| format!("{} {}", l.condition, if l.holds { "✔" } else { "✘" })).collect();
             told.push(refusal::line("gate", marks.join("  ")));
+            told.push(refusal::line("docs", format!("gate/{}", condition.slug())));
             Some(refusal::to_status(reason.unwrap_or(Reason::NotPromotable), headline.clone(), told, next.clone()))
         }
         GateAnswer::Open { .. } | GateAnswer::Alert { .. } => None,

@@ -84,6 +84,11 @@ pub fn from_agent(mut bytes: &[u8], spec: &AppSpec) {
                     assert!(values.values().all(|value| value.is_finite()), "{values:?}");
                 }
             }
+            Some(v1::from_agent::Body::Findings(mut findings)) => {
+                if check::findings(&mut findings).is_ok() {
+                    fleet.note_findings(&host, findings, WallTime(1_795_208_657_532));
+                }
+            }
             Some(v1::from_agent::Body::Outbox(item)) => {
                 if let Ok((_, result)) = check::outbox(item)
                     && let Ok((_, record)) = session::record(&host, result)

@@ -44,6 +44,15 @@ pub struct LeaseSeen {
     pub at: BootInstant,
 }
 
+/// How the writers of a host are set up, and how far its wall clock was from ours when it said so.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FindingsSeen {
+    /// As sent.
+    pub writers: Vec<v1::WriterFacts>,
+    /// Either way.
+    pub clock_gap: Option<Duration>,
+}
+
 /// Whether a host is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
@@ -64,6 +73,7 @@ struct Inner {
     leases: BTreeMap<(AppName, HostName), LeaseSeen>,
     proxies: BTreeMap<HostName, Vec<v1::ProxyState>>,
     facts: BTreeMap<HostName, v1::HostFacts>,
+    findings: BTreeMap<HostName, FindingsSeen>,
     versions: BTreeMap<HostName, String>,
     counts_end: BTreeMap<(AppName, HostName), u64>,
     newest_request: BTreeMap<(AppName, HostName), u64>,
@@ -184,6 +194,7 @@ impl Fleet {
         inner.gone.remove(host);
         inner.heard.remove(host);
         inner.proxies.remove(host);
+        inner.findings.remove(host);
         inner.versions.remove(host);
         inner.leases.retain(|(_, of), _| of != host);
         inner.counts_end.retain(|(_, of), _| of != host);
@@ -288,6 +299,22 @@ impl Fleet {
     #[must_use]
     pub fn proxies(&self, host: &HostName) -> Vec<v1::ProxyState> {
         self.lock().proxies.get(host).cloned().unwrap_or_default()
+    }
+
+    /// Takes how the writers of a host are set up.
+    pub fn note_findings(&self, host: &HostName, findings: v1::Findings, now: WallTime) {
+        let said = findings
+            .at
+            .map(|at| WallTime(at.seconds.saturating_mul(1_000).saturating_add(i64::from(at.nanos / 1_000_000))));
+        let clock_gap = said.map(|said| said.since(now).max(now.since(said)));
+        let seen = FindingsSeen { writers: findings.writers, clock_gap };
+        self.lock().findings.insert(host.clone(), seen);
+    }
+
+    /// How the writers of a host are set up, as it said last.
+    #[must_use]
+    pub fn findings(&self, host: &HostName) -> FindingsSeen {
+        self.lock().findings.get(host).cloned().unwrap_or_default()
     }
 
     /// Takes what a host allows and what ails it.

@@ -21,6 +21,7 @@ pub mod issue;
 pub mod leases;
 pub mod maintenance;
 pub mod metrics;
+pub mod readiness;
 pub mod replica;
 pub mod rounds;
 pub mod run;

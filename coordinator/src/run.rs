@@ -30,6 +30,7 @@ use crate::{
     leases::Leases,
     maintenance,
     metrics::{self, Metrics, own::Own},
+    readiness::Readiness,
     replica::Replica,
     rounds::{Paces, Watch},
     serve,
@@ -125,6 +126,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
         comings: Arc::default(),
         refusals: hot.refusals().clone(),
     };
+    let readiness = Readiness::new(replica.clone(), fleet.clone(), watch.clone(), clock.clone());
     let api = Api {
         replica: replica.clone(),
         fleet: fleet.clone(),
@@ -140,6 +142,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
         decider: decider.clone(),
         refused: RefusedCalls::default(),
         metrics: measured.clone(),
+        readiness: readiness.clone(),
     };
     let health = Health::new(replica.clone(), tasks.clone(), cancel.child_token());
     let engine = Engine::new(replica.clone(), fleet.clone(), leases.clone(), clock.clone(), faults);
@@ -185,7 +188,7 @@ pub async fn run(parts: Parts, cancel: CancellationToken) -> anyhow::Result<()> 
         watchdog.await;
         Ok(())
     });
-    let leader = Leader { replica, fleet, watch, leases, decider, engine, clock, pulse, metrics: measured };
+    let leader = Leader { replica, fleet, watch, leases, decider, readiness, engine, clock, pulse, metrics: measured };
     parts.spawn(async move {
         leader.run(lead_cancel).await;
         Ok(())
@@ -225,6 +228,7 @@ struct Leader {
     watch: Watch,
     leases: Leases,
     decider: Decider,
+    readiness: Readiness,
     engine: Engine,
     clock: SharedClock,
     /// Beats in the rounds while it leads, and in the wait for leadership while it does not.
@@ -313,6 +317,7 @@ impl Leader {
         let promotable =
             Promotable::new(self.replica.clone(), self.fleet.clone(), self.watch.clone(), self.clock.clone());
         duties.spawn(promotable.run(lost.child_token()));
+        duties.spawn(self.readiness.clone().run(lost.child_token()));
         duties.spawn(maintenance::run(self.replica.clone(), self.clock.clone(), lost.child_token()));
         let (watch, decider, clock) = (self.watch.clone(), self.decider.clone(), self.clock.clone());
         let signs = (self.pulse.clone(), self.metrics.own.clone());

@@ -359,6 +359,11 @@ impl Sessions {
                     self.refusals.note(RefusedKind::Message, &caller.host, format_args!("figures: {why}"));
                 }
             }
+            v1::from_agent::Body::Findings(mut findings) => {
+                check::findings(&mut findings).map_err(|why| bad(&why))?;
+                findings.writers.retain(|writer| self.is_own(caller, &writer.app, "a finding").is_some());
+                self.fleet.note_findings(&caller.host, findings, self.clock.wall());
+            }
             v1::from_agent::Body::Outbox(item) => {
                 let (number, result) = check::outbox(item).map_err(|why| bad(&why))?;
                 self.commit(caller, result).await?;

@@ -135,6 +135,22 @@ impl Container {
         self.memory.put(pid, Some(all), known.mounts);
     }
 
+    /// When Docker starts it by itself, in Docker's word; nothing where there is no such container.
+    ///
+    /// # Errors
+    /// When Docker does not answer.
+    pub async fn restart_policy(&self, until: Until) -> Result<Option<String>, ContainerError> {
+        let docker = self.docker(until).await?;
+        let asked = docker.inspect_container(&self.name, None::<query::InspectContainerOptions>);
+        let inspected = match self.timed("inspect", until, asked).await {
+            Ok(inspected) => inspected,
+            Err(e) if e.status() == Some(404) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let policy = inspected.host_config.and_then(|host| host.restart_policy).and_then(|policy| policy.name);
+        Ok(policy.map(|name| name.to_string()))
+    }
+
     /// Looks at it.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use holdfast_agent_core::duties::Probe;
 use holdfast_types::spec::Writer;
 
-use super::{ExecError, Executors, Probed, Seen};
+use super::{ExecError, Executors, Facts, Probed, Seen};
 use crate::allowed::Allowed;
 
 /// Asks the host's own list before anything is done to a writer.
@@ -49,6 +49,14 @@ impl Executors for Allowing {
     async fn connected_with(&self, writer: &Writer, within: Duration) -> Result<Option<String>, ExecError> {
         self.allowed.may_run(writer)?;
         self.inner.connected_with(writer, within).await
+    }
+
+    async fn facts(&self, writer: &Writer, within: Duration) -> Option<Facts> {
+        match self.allowed.may_run(writer) {
+            Ok(()) => self.inner.facts(writer, within).await,
+            // What is not allowed is told as that, by the host's own list.
+            Err(_) => None,
+        }
     }
 
     async fn cut(&self, writer: &Writer, within: Duration) -> Result<Seen, ExecError> {

@@ -15,7 +15,7 @@ use holdfast_types::{
     spec::{RunBy, Writer},
 };
 
-use super::{ExecError, Executors, Probed, Seen};
+use super::{ExecError, Executors, Facts, Probed, Seen};
 use crate::{
     checks::{Check, Endpoint, Evidence, MongodbAt, Outcome, RedisAt, Runner},
     exec::{
@@ -246,6 +246,13 @@ impl Executors for RealExecutors {
     async fn connected_with(&self, writer: &Writer, within: Duration) -> Result<Option<String>, ExecError> {
         let conninfo = self.postgres(writer)?.connected_with(within).await.map_err(failed)?;
         Ok(conninfo.map(|conninfo| conninfo.expose().to_owned()))
+    }
+
+    async fn facts(&self, writer: &Writer, within: Duration) -> Option<Facts> {
+        Some(match self.postgres(writer) {
+            Ok(postgres) => postgres.facts(within).await,
+            Err(e) => Facts { problem: e.0, ..Facts::default() },
+        })
     }
 
     async fn cut(&self, writer: &Writer, within: Duration) -> Result<Seen, ExecError> {

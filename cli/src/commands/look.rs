@@ -12,7 +12,7 @@ use crate::{
     connect::Client,
     console::Stop,
     errors::{Exit, Intent},
-    render::{json, lists, metrics, operation, status, why},
+    render::{json, lists, metrics, operation, readiness, status, why},
 };
 
 pub(super) async fn status(c: &mut Context<'_, '_>, client: &mut Client, exit_code: bool) -> Result<Exit, Stop> {
@@ -33,6 +33,24 @@ pub(super) async fn why(c: &mut Context<'_, '_>, client: &mut Client, app: &AppN
         .await?;
     c.show::<_, json::Why>(reply, why::why)?;
     Ok(Exit::Done)
+}
+
+pub(super) async fn readiness(
+    c: &mut Context<'_, '_>,
+    client: &mut Client,
+    app: Option<&AppName>,
+    exit_code: bool,
+) -> Result<Exit, Stop> {
+    let request = v1::ReadinessRequest { app: app.map(ToString::to_string).unwrap_or_default() };
+    let reply = client
+        .call("holdfast readiness", Intent::Read, |ch| {
+            let request = request.clone();
+            async { FleetClient::new(ch).readiness(request).await }
+        })
+        .await?;
+    let all_ready = reply.apps.iter().all(|app| app.ready);
+    c.show::<_, json::Readiness>(reply, readiness::readiness)?;
+    Ok(if exit_code && !all_ready { Exit::Changes } else { Exit::Done })
 }
 
 pub(super) async fn hosts(c: &mut Context<'_, '_>, client: &mut Client) -> Result<Exit, Stop> {

@@ -107,6 +107,7 @@ pub async fn run(cli: Cli, mut context: Context<'_, '_>) -> Result<Exit, Stop> {
         }
         Command::Status { .. }
         | Command::Why { .. }
+        | Command::Readiness { .. }
         | Command::Hosts { .. }
         | Command::Regions
         | Command::Apps { .. }
@@ -134,6 +135,7 @@ pub async fn run_with(command: Command, context: &mut Context<'_, '_>, mut clien
     match command {
         Command::Status { exit_code } => look::status(context, client, exit_code).await,
         Command::Why { app } => look::why(context, client, &app).await,
+        Command::Readiness { app, exit_code } => look::readiness(context, client, app.as_ref(), exit_code).await,
         Command::Hosts { command: None } => look::hosts(context, client).await,
         Command::Hosts { command: Some(HostsCommand::Revoke { host, reason, yes }) } => {
             keep::revoke_host(context, client, &host, &reason, yes).await

@@ -87,6 +87,10 @@ impl Fleet for Double {
     async fn regions(&self, _: Request<v1::RegionsRequest>) -> Result<Response<v1::RegionsReply>, Status> {
         Ok(Response::new(v1::RegionsReply::default()))
     }
+    async fn readiness(&self, _: Request<v1::ReadinessRequest>) -> Result<Response<v1::ReadinessReply>, Status> {
+        drop(self.asked("readiness"));
+        Ok(Response::new(samples::readiness()))
+    }
     async fn why(&self, request: Request<v1::WhyRequest>) -> Result<Response<v1::WhyReply>, Status> {
         match request.into_inner().app.as_str() {
             "smellpin" => Ok(Response::new(samples::why())),

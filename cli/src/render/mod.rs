@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod operation;
 pub mod people;
 pub mod progress;
+pub mod readiness;
 pub mod status;
 pub mod table;
 pub mod text;

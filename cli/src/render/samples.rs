@@ -550,3 +550,51 @@ pub fn removed_app() -> v1::RemoveAppReply {
         absent: vec!["use-web1".into()],
     }
 }
+
+/// `holdfast readiness`: one app that could fail over, one that nobody let Holdfast into.
+#[must_use]
+pub fn readiness() -> v1::ReadinessReply {
+    let line = |condition: &str, state: &str, needed, text: &str, add: &[(&str, &str)]| v1::ReadinessLine {
+        condition: condition.into(),
+        state: state.into(),
+        text: text.into(),
+        needed,
+        add: add.iter().map(|(label, text)| v1::Line { label: (*label).into(), text: (*text).into() }).collect(),
+    };
+    let hba = ("pg_hba.conf on usw-db1, before broader lines", "local  postgres  holdfast  peer map=holdfast");
+    let ident = ("pg_ident.conf on usw-db1", "holdfast  root  holdfast");
+    let apps = vec![
+        v1::AppReadiness {
+            app: "shop".into(),
+            ready: true,
+            active_region: "us-east".into(),
+            lines: vec![
+                line("hosts", "holds", true, "4 of 4 live", &[]),
+                line(
+                    "rewind",
+                    "advice",
+                    false,
+                    "pg on use-db1 (us-east) has neither wal_log_hints nor checksums: pg_rewind cannot bring it back as a standby",
+                    &[("configuration on use-db1, then restart", "wal_log_hints = on")],
+                ),
+            ],
+        },
+        v1::AppReadiness {
+            app: "smellpin".into(),
+            ready: false,
+            active_region: "us-east".into(),
+            lines: vec![
+                line("hosts", "holds", true, "4 of 4 live", &[]),
+                line(
+                    "login",
+                    "missing",
+                    true,
+                    "pg on usw-db1 (us-west): cannot log in to postgres at /run/postgresql:5432: no pg_hba.conf entry for role holdfast",
+                    &[hba, ident],
+                ),
+                line("standby", "unknown", true, "us-west is not seen streaming from us-east right now", &[]),
+            ],
+        },
+    ];
+    v1::ReadinessReply { apps, at: None }
+}

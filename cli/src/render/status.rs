@@ -57,7 +57,7 @@ fn head(reply: &v1::StatusReply, now: WallTime) -> String {
 
 fn all_well(reply: &v1::StatusReply) -> String {
     let apps = reply.apps.len();
-    let ready = reply.apps.iter().filter(|a| a.standby_state == "streaming" && a.maintenance.is_none()).count();
+    let ready = reply.apps.iter().filter(|a| could_fail_over(a)).count();
     match (apps, ready) {
         (0, _) => "Nothing needs you: no apps yet.".to_owned(),
         (1, 1) => "All well: 1 app served, it could fail over now.".to_owned(),
@@ -65,6 +65,11 @@ fn all_well(reply: &v1::StatusReply) -> String {
         (apps, ready) if apps == ready => format!("All well: {apps} apps served, all could fail over now."),
         (apps, ready) => format!("All well: {} served, {ready} could fail over now.", count(apps, "app")),
     }
+}
+
+/// As it was judged; a coordinator that says nothing of that shows at least a standby that follows.
+fn could_fail_over(app: &v1::AppStatus) -> bool {
+    app.ready.unwrap_or(app.standby_state == "streaming" && app.maintenance.is_none())
 }
 
 /// What to do in an empty cluster.

@@ -28,7 +28,7 @@ use std::fmt;
 
 use holdfast_types::{AppName, OperationId, RegionName, refusal::Reason, spec::Mode};
 
-pub use candidate::{Standby, StandbyDatabase, able, choose, standbys};
+pub use candidate::{Standby, StandbyDatabase, able, choose, standbys, why_not};
 
 use crate::{counter::Counter, maintenance::Scope, records::Maintenance, verdict::Finding};
 
@@ -114,6 +114,24 @@ impl Condition {
         Self::LifeSeen,
         Self::Lag,
     ];
+}
+
+impl Condition {
+    /// Heading of its paragraph in the operator guide, as in `docs: gate/lag`.
+    #[must_use]
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Self::Mode => "mode",
+            Self::Maintenance => "maintenance",
+            Self::OtherOperation => "other-operation",
+            Self::Incidents => "incidents",
+            Self::Target => "target",
+            Self::Unhealthy => "unhealthy",
+            Self::Candidate => "candidate",
+            Self::LifeSeen => "life-seen",
+            Self::Lag => "lag",
+        }
+    }
 }
 
 impl fmt::Display for Condition {

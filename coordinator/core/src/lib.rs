@@ -10,6 +10,7 @@ pub mod maintenance;
 pub mod metrics;
 pub mod plan;
 pub mod promotable;
+pub mod readiness;
 pub mod records;
 pub mod room;
 pub mod rounds;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use holdfast_coordinator_core::{records::OperationState, verdict::Kind};
+use holdfast_coordinator_core::{readiness::Condition, records::OperationState, verdict::Kind};
 use holdfast_proto::v1;
 use holdfast_shared::refusal::line;
 use holdfast_types::{HostName, WallTime, time::span};
@@ -33,8 +33,8 @@ struct Told<'a> {
 /// Everything that needs a human.
 pub(super) fn attention(pictures: &[Picture], hosts: &Hosts, now: WallTime) -> Vec<v1::Attention> {
     let mut told = Told { hosts, now, silent: BTreeSet::new(), things: Vec::new() };
-    let rules: [fn(&Picture, &mut Told<'_>); 8] =
-        [active_fails, fenced, held, released, only_copy, partly, standby_fails, degraded];
+    let rules: [fn(&Picture, &mut Told<'_>); 9] =
+        [active_fails, fenced, held, released, only_copy, partly, standby_fails, degraded, not_ready];
     for rule in rules {
         for picture in pictures {
             rule(picture, &mut told);
@@ -221,6 +221,21 @@ fn degraded(picture: &Picture, told: &mut Told<'_>) {
         let what = format!("{}: {} is degraded", picture.name, region.name);
         told.tell(picture, what, because(region), vec![why(picture)]);
     }
+}
+
+/// What a failover would miss, known before it is needed. Only of an app of which nothing else is told: whatever ails it
+/// now is in the way as well.
+fn not_ready(picture: &Picture, told: &mut Told<'_>) {
+    // What a look at the hosts tells is told by the silent ones; a host that is away is no setting that is missing.
+    const SETTINGS: [Condition; 4] = [Condition::Login, Condition::Rights, Condition::Starts, Condition::Synchronous];
+    let Some(report) = picture.readiness.as_ref().filter(|_| picture.app.leased()) else { return };
+    let missing: Vec<_> = report.missing().filter(|finding| SETTINGS.contains(&finding.condition)).collect();
+    if missing.is_empty() || told.things.iter().any(|thing| thing.app == picture.name.as_str()) {
+        return;
+    }
+    let what = format!("{} could not fail over as it is set up", picture.name);
+    let lines = missing.iter().take(REASONS_MAX).map(|finding| line("why", finding.text.clone())).collect();
+    told.tell(picture, what, lines, vec![format!("holdfast readiness {}", picture.name)]);
 }
 
 fn quarantined(told: &mut Told<'_>) {

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use holdfast_coordinator_core::{
     counter::{Counter, Pacing},
-    gate, records,
+    gate,
+    readiness::{Add, Finding, Report, State},
+    records,
     rounds::RegionRounds,
     state::App,
     verdict::{self, Kind, SILENCE_SLACK},
@@ -47,6 +49,7 @@ impl Api {
             .into_iter()
             .map(|(name, app, last, maintenance)| Picture {
                 maintenance,
+                readiness: judged.then(|| self.readiness.last(&name)).flatten(),
                 regions: self.regions_of(&name, &app, judged, &live, boot),
                 leases: self.leases_of(&name, &app, boot),
                 gate: judged.then(|| self.watch.gate(&name)).flatten(),
@@ -186,8 +189,45 @@ fn without_quorum(error: &ConsensusError) -> v1::Attention {
     }
 }
 
+/// As operators read it.
+fn wired(name: &AppName, app: &App, report: &Report) -> v1::AppReadiness {
+    let add = |add: &Add| holdfast_shared::refusal::line(add.place.clone(), add.line.clone());
+    let line = |finding: &Finding| v1::ReadinessLine {
+        condition: finding.condition.slug().to_owned(),
+        state: match finding.state {
+            State::Holds => "holds",
+            State::Unknown => "unknown",
+            State::Advice => "advice",
+            State::Missing => "missing",
+        }
+        .to_owned(),
+        text: finding.text.clone(),
+        add: finding.add.iter().map(add).collect(),
+        needed: finding.condition.needed(),
+    };
+    v1::AppReadiness {
+        app: name.to_string(),
+        ready: report.ready,
+        active_region: app.active().to_string(),
+        lines: report.findings.iter().map(line).collect(),
+    }
+}
+
 #[tonic::async_trait]
 impl v1::fleet_server::Fleet for Api {
+    async fn readiness(&self, request: Request<v1::ReadinessRequest>) -> Result<Response<v1::ReadinessReply>, Status> {
+        authorise::operator(&request, &self.replica, Right::Read)?;
+        self.lead().await?;
+        let asked = request.into_inner().app;
+        let apps: Vec<(AppName, App)> = if asked.is_empty() {
+            self.replica.read(|s| s.apps().iter().map(|(name, app)| (name.clone(), app.clone())).collect())
+        } else {
+            vec![self.app(&asked)?]
+        };
+        let apps = apps.iter().map(|(name, app)| wired(name, app, &self.readiness.of(app))).collect();
+        Ok(Response::new(v1::ReadinessReply { apps, at: Some(wire::timestamp(self.clock.wall())) }))
+    }
+
     /// The one call that is also answered without a quorum: somebody who looks during an outage must see something. It
     /// then says so, and shows no verdicts.
     async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {

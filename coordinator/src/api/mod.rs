@@ -60,6 +60,7 @@ use crate::{
     issue::Issuer,
     leases::Leases,
     metrics::Metrics,
+    readiness::Readiness,
     replica::{ProposeError, Replica, no_leader},
     rounds::Watch,
 };
@@ -93,6 +94,8 @@ pub struct Api {
     pub cancel: CancellationToken,
     /// Asks the gate and begins failovers.
     pub decider: Decider,
+    /// Judges what apps could do.
+    pub readiness: Readiness,
     /// Counts refused calls.
     pub refused: RefusedCalls,
     /// What is measured.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use holdfast_coordinator_core::{
-    counter::Counter, gate::StandbyDatabase, maintenance::Scope, records, state::App, verdict::Kind,
+    counter::Counter, gate::StandbyDatabase, maintenance::Scope, readiness::Report, records, state::App, verdict::Kind,
 };
 use holdfast_proto::v1;
 use holdfast_types::{AppName, HostName, OperationId, RegionName, WallTime, WriterName, spec::Mode, time::span};
@@ -30,6 +30,8 @@ pub(super) struct Picture {
     pub(super) gate: Option<GateSeen>,
     /// Its last operation.
     pub(super) last: Option<(OperationId, records::Operation)>,
+    /// Whether it could fail over, as it was judged last.
+    pub(super) readiness: Option<Report>,
     /// The maintenance that it is in.
     pub(super) maintenance: Option<(Scope, records::Maintenance)>,
 }
@@ -228,6 +230,7 @@ impl Picture {
             running_operation: record.operation,
             revision: record.revision,
             held: self.app.held(),
+            ready: self.readiness.as_ref().map(|report| report.ready),
             maintenance: self.maintenance.as_ref().map(|(scope, m)| maintenance::wired(scope, m)),
         }
     }

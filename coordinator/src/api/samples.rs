@@ -80,6 +80,7 @@ pub(super) fn good_day() -> Picture {
     )]);
     Picture {
         maintenance: None,
+        readiness: None,
         name: AppName::new("shop").expect("a name"),
         regions: vec![region("us-east", BTreeMap::new()), region("us-west", west)],
         leases,

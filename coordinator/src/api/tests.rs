@@ -43,6 +43,7 @@ use crate::{
     init,
     issue::Issuer,
     leases::Leases,
+    readiness::Readiness,
     replica::{COORDINATOR, Replica},
     rounds::{Paces, Watch},
 };
@@ -100,6 +101,7 @@ impl World {
             decider: Decider::new(replica.clone(), watch.clone(), clock.clone()),
             refused: RefusedCalls::default(),
             metrics: crate::metrics::Metrics::default(),
+            readiness: Readiness::new(replica.clone(), fleet.clone(), watch.clone(), clock.clone()),
             replica,
             fleet,
             watch,

@@ -117,6 +117,28 @@ pub(crate) fn facts(facts: &mut v1::HostFacts) -> Result<(), String> {
     Ok(())
 }
 
+/// How writers are set up. Texts become short lines.
+pub(crate) fn findings(findings: &mut v1::Findings) -> Result<(), String> {
+    at_most("writers", findings.writers.len(), LINES_MAX)?;
+    for writer in &mut findings.writers {
+        at_most("rights", writer.missing_rights.len(), LINES_MAX)?;
+        at_most("settings", writer.settings.len(), LINES_MAX)?;
+        at_most("slots", writer.slots.len(), LINES_MAX)?;
+        let texts = [
+            &mut writer.login_problem,
+            &mut writer.login_state,
+            &mut writer.starts_by_itself,
+            &mut writer.starts_by_itself_add,
+            &mut writer.problem,
+        ];
+        let lists = writer.missing_rights.iter_mut().chain(&mut writer.slots).chain(writer.settings.values_mut());
+        for text in texts.into_iter().chain(lists) {
+            *text = one_line(text);
+        }
+    }
+    Ok(())
+}
+
 /// What waited in an agent's outbox: its number and the result.
 pub(crate) fn outbox(item: v1::OutboxItem) -> Result<(u64, v1::CommandResult), String> {
     match item.result {

@@ -5,6 +5,7 @@
 //! leases or generations: who calls `start_primary` and `promote` holds the right to.
 
 pub(crate) mod control;
+mod facts;
 mod fence;
 mod follow;
 mod look;
@@ -22,6 +23,7 @@ use holdfast_types::{
 };
 
 pub use control::{ClusterState, Control};
+pub use facts::Facts;
 pub use fence::Fenced;
 pub use follow::{Conninfo, Cut, Position};
 pub use look::{Look, Receiver, State};

@@ -49,6 +49,7 @@ pub struct App {
     last_move: Option<String>,
     running_operation: Option<u64>,
     maintenance: Option<InMaintenance>,
+    ready: Option<bool>,
 }
 
 /// A maintenance that an app is in.
@@ -140,6 +141,7 @@ impl From<v1::AppStatus> for App {
             last_move: said(&a.last_move),
             running_operation: number(a.running_operation),
             maintenance: a.maintenance.map(InMaintenance::from),
+            ready: a.ready,
             app: a.app,
         }
     }
@@ -296,5 +298,48 @@ impl From<v1::WhyReply> for Why {
             gate: r.gate.into_iter().map(gate).collect(),
             next: r.next,
         }
+    }
+}
+
+/// `holdfast readiness`.
+#[derive(Serialize)]
+pub struct Readiness {
+    at: Option<String>,
+    apps: Vec<AppReadiness>,
+}
+
+#[derive(Serialize)]
+struct AppReadiness {
+    app: String,
+    ready: bool,
+    active_region: Option<String>,
+    conditions: Vec<ReadinessLine>,
+}
+
+#[derive(Serialize)]
+struct ReadinessLine {
+    condition: String,
+    state: String,
+    needed: bool,
+    text: String,
+    add: Vec<Line>,
+}
+
+impl From<v1::ReadinessReply> for Readiness {
+    fn from(r: v1::ReadinessReply) -> Self {
+        let line = |l: v1::ReadinessLine| ReadinessLine {
+            condition: l.condition,
+            state: l.state,
+            needed: l.needed,
+            text: l.text,
+            add: lines(l.add),
+        };
+        let app = |a: v1::AppReadiness| AppReadiness {
+            active_region: said(&a.active_region),
+            app: a.app,
+            ready: a.ready,
+            conditions: a.lines.into_iter().map(line).collect(),
+        };
+        Self { at: instant(r.at.as_ref()), apps: r.apps.into_iter().map(app).collect() }
     }
 }

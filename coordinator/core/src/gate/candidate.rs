@@ -137,6 +137,12 @@ pub(super) fn obstacle(standby: &Standby, active: &RegionName) -> Option<Obstacl
     None
 }
 
+/// Why a region cannot take over, in words.
+#[must_use]
+pub fn why_not(standby: &Standby, active: &RegionName) -> Option<String> {
+    obstacle(standby, active).map(|obstacle| obstacle.text)
+}
+
 /// The regions that could take over as far as anything is seen of them.
 #[must_use]
 pub fn able(standbys: &[Standby], active: &RegionName) -> BTreeSet<RegionName> {
