@@ -26,7 +26,7 @@ DESTDIR ?=
 # dev is built in less time and runs slower: for tests.
 PROFILE ?= release
 BUILT := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
-PROGRAMS := holdfast holdfast-agent holdfast-coordinator
+PROGRAMS := holdfast holdfast-agent holdfast-helper holdfast-coordinator
 DAEMONS := agent coordinator
 PARTS := cli agent coordinator
 UNITS := $(notdir $(wildcard systemd/*.service systemd/*.socket))
@@ -109,7 +109,7 @@ install:
 	install -d "$(DESTDIR)$(PREFIX)"/share/{bash-completion/completions,zsh/site-functions,fish/vendor_completions.d,doc/holdfast/examples}
 	install -m 755 $(PROGRAMS:%=$(BUILT)/%) "$(DESTDIR)$(PREFIX)/bin/"
 	@for unit in $(UNITS); do \
-	  sed 's,=/usr/bin/,=$(PREFIX)/bin/,' "systemd/$$unit" >"$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit"; done
+	  sed 's,/usr/bin/holdfast,$(PREFIX)/bin/holdfast,' "systemd/$$unit" >"$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit"; done
 	install -m 644 $(DAEMONS:%=systemd/sysusers/holdfast-%.conf) "$(DESTDIR)$(PREFIX)/lib/sysusers.d/"
 	install -m 644 $(DAEMONS:%=systemd/tmpfiles/holdfast-%.conf) "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/"
 	install -m 644 $(DAEMONS:%=systemd/%.toml) examples/*.yaml "$(DESTDIR)$(PREFIX)/share/doc/holdfast/examples/"
@@ -125,7 +125,8 @@ install:
 # What runs is stopped first; state, configuration and users stay.
 uninstall:
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
-	  for unit in $(UNITS); do systemctl --quiet disable --now "$$unit" 2>/dev/null || true; done; fi
+	  for unit in $(UNITS); do systemctl --quiet disable --now "$$unit" 2>/dev/null || true; done; \
+	  "$(PREFIX)/bin/holdfast-helper" units --remove || true; fi
 	rm -f $(PROGRAMS:%="$(DESTDIR)$(PREFIX)/bin/%") $(UNITS:%="$(DESTDIR)$(PREFIX)/lib/systemd/system/%")
 	rm -f "$(DESTDIR)$(PREFIX)"/lib/{sysusers,tmpfiles}.d/holdfast-{agent,coordinator}.conf
 	rm -f "$(DESTDIR)$(PREFIX)"/share/man/man1/holdfast{,-*}.1 "$(DESTDIR)$(PREFIX)"/share/man/man8/holdfast-*.8

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, time::Duration};
 use anyhow::{Context, Result, ensure};
 use holdfast_tests::{
     harness::{
-        Disk, Host, Installed, Machine, Net, Release, Settings,
+        Disk, Host, Installed, Machine, Net, Release, Settings, Unit,
         fleet::OUTSIDE,
         installed,
         operator::APP,
@@ -84,6 +84,16 @@ fn follow_the_readme(installed: &Installed) -> Result<()> {
     Ok(())
 }
 
+/// Nobody starts a declared database without a lease, not systemd either.
+fn systemd_asks(installed: &Installed) -> Result<()> {
+    let fleet = &installed.guarded.fleet;
+    for (host, region) in [(&fleet.east.db, "us-east"), (&fleet.west.db, "us-west")] {
+        let asks = installed.machine(host).property(&Unit::name(region), "ExecCondition")?;
+        ensure!(asks.contains("holdfast-helper may-start"), "{host}: {asks:?}");
+    }
+    Ok(())
+}
+
 /// While nothing changes nothing is said.
 fn is_quiet(installed: &Installed) -> Result<()> {
     let clock = holdfast_tests::harness::now;
@@ -121,6 +131,7 @@ fn agent_is_back(installed: &Installed, watched: &Watched, before: &str) -> Resu
 fn nine_commands_lead_to_a_guarded_app_that_a_killed_hung_or_upgraded_agent_does_not_disturb() -> Result<()> {
     let installed = Installed::boot("packages", Settings::default())?;
     follow_the_readme(&installed)?;
+    systemd_asks(&installed)?;
     is_quiet(&installed)?;
 
     let machine = installed.machine(&installed.guarded.fleet.east.db);
@@ -172,6 +183,9 @@ fn a_purge_leaves_nothing_of_what_was_installed_and_run() -> Result<()> {
     types("sudo holdfast-coordinator init --cluster acme --address c1.example:7443")?;
     types("sudo systemctl enable --now holdfast-coordinator")?;
     wait_asking("the coordinator to answer", SOON, || types("holdfast status").map_err(|e| format!("{e:#}")))?;
+    types(
+        "install -d /etc/holdfast && printf '[[writers]]\nunit = \"pg.service\"\ndata_dir = \"/srv/pg\"\n' >/etc/holdfast/agent.toml",
+    )?;
     types("$(holdfast token create --region us-east)")?;
     wait_asking("the host to be there", SOON, || {
         let hosts = types("holdfast hosts").map_err(|e| format!("{e:#}"))?;
@@ -180,7 +194,8 @@ fn a_purge_leaves_nothing_of_what_was_installed_and_run() -> Result<()> {
     types(
         "mkdir -p /etc/systemd/system/holdfast-agent.service.d && printf '[Service]\\nNice=-1\\n' >/etc/systemd/system/holdfast-agent.service.d/own.conf",
     )?;
-    ensure!(disk.changed()?.iter().any(|file| file == "var/lib/holdfast-agent/identity.toml"), "it was not installed");
+    ensure!(disk.changed()?.contains("var/lib/holdfast-agent/identity.toml"), "it was not installed");
+    types("grep may-start /etc/systemd/system/pg.service.d/50-holdfast.conf")?;
 
     types("sudo dpkg --purge holdfast holdfast-agent holdfast-coordinator")?;
     let left: Vec<_> = disk.changed()?.difference(&files).cloned().collect();
@@ -189,7 +204,7 @@ fn a_purge_leaves_nothing_of_what_was_installed_and_run() -> Result<()> {
     let now = people()?;
     ensure!(now == known, "{:?}", now.symmetric_difference(&known));
     let run = types(
-        "ls -d /run/holdfast* /etc/systemd/system/holdfast* /etc/systemd/system/*/holdfast* 2>/dev/null || true",
+        "ls -d /run/holdfast* /etc/systemd/system/holdfast* /etc/systemd/system/*/*holdfast* 2>/dev/null || true",
     )?;
     ensure!(run.is_empty(), "{run}");
     let units = types(

@@ -29,12 +29,12 @@ fn analyze(args: &[&str]) -> Result<Output> {
 /// The units in a folder, with the programs of this build.
 fn units() -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
-    let programs = format!("={}/", Binaries::find()?.folder().display());
+    let programs = format!("{}/", Binaries::find()?.folder().display());
     for entry in fs::read_dir(systemd())? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default();
         if path.is_file() && path.extension().is_some_and(|kind| kind == "service" || kind == "socket") {
-            fs::write(folder.path().join(name), fs::read_to_string(&path)?.replace("=/usr/bin/", &programs))?;
+            fs::write(folder.path().join(name), fs::read_to_string(&path)?.replace("/usr/bin/", &programs))?;
         }
     }
     Ok(folder)
@@ -111,6 +111,7 @@ fn what_make_install_brings_make_uninstall_takes_away() -> Result<()> {
     for file in [
         "bin/holdfast",
         "bin/holdfast-agent",
+        "bin/holdfast-helper",
         "bin/holdfast-coordinator",
         "lib/systemd/system/holdfast-agent.service",
         "lib/systemd/system/holdfast-coordinator.service",
@@ -128,6 +129,7 @@ fn what_make_install_brings_make_uninstall_takes_away() -> Result<()> {
     let unit = folder.path().join("opt/holdfast/lib/systemd/system/holdfast-agent.service");
     let unit = fs::read_to_string(unit)?;
     ensure!(unit.contains("\nExecStart=/opt/holdfast/bin/holdfast-agent run\n"), "{unit}");
+    ensure!(unit.contains("\nExecStartPre=-/opt/holdfast/bin/holdfast-helper units\n"), "{unit}");
     make("uninstall")?;
     let left = files_in(folder.path())?;
     ensure!(left.is_empty(), "{left:?}");
