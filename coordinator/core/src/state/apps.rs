@@ -6,7 +6,7 @@ use holdfast_types::{
     AppName, HostName, LogIndex, OperationId, RegionName,
     lease::Timings,
     refusal::Reason,
-    spec::{self, AppSpec, RunBy, Writer},
+    spec::{self, AppSpec, FencedBy, RunBy, Writer},
 };
 
 use super::{Answer, App, Context, Key, State, hosts_of, refuse};
@@ -376,6 +376,16 @@ fn unsafe_change(old: &App, new: &AppSpec) -> Result<(), Refused> {
         return Err(refuse(
             Reason::UnsafeChange,
             format!("app {app} has leases; a spec cannot take its failover section or its only other region away"),
+        ));
+    }
+    // A host that has not heard of it yet would go on without a lease, and the wait of a failover would prove nothing.
+    if fenced(&old.spec) && old.spec.fencing.by == FencedBy::None && new.fencing.by != FencedBy::None {
+        return Err(refuse(
+            Reason::UnsafeChange,
+            format!(
+                "nothing fences app {app}, and a spec cannot change that while it is guarded; holdfast apps remove {app}, \
+                 then apply it anew"
+            ),
         ));
     }
     if old.record.operation != 0 {

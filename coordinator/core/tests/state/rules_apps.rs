@@ -82,6 +82,11 @@ fn nothing_active_is_moved_removed_or_taken_out_of_its_leases_by_a_spec() {
     assert_eq!(refused(Wanted::shop(1)), Reason::UnsafeChange);
     assert_eq!(refused(Wanted { port: 6000, ..Wanted::shop(2) }), Reason::UnsafeChange);
     assert_eq!(fresh.clone().refused(apply_spec(&Wanted::shop(2), 7)).reason, Reason::StaleRevision);
+    let unfenced = || Wanted { fenced_by: "none", ..Wanted::shop(2) };
+    let mut log = Log::with_app(&unfenced());
+    let reason = log.refused(apply_spec(&Wanted::shop(2), 1)).reason;
+    assert_eq!(reason, Reason::UnsafeChange, "who has not heard of it would not fence");
+    log.done(apply_spec(&Wanted { within: "12s", ..unfenced() }, 1));
     let mut other = fresh.clone();
     let wiki = Wanted { app: "wiki", ..Wanted::shop(2) };
     assert_eq!(other.refused(apply_spec(&wiki, 0)).reason, Reason::WriterTaken, "the same port on the same host");
