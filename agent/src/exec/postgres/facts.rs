@@ -100,17 +100,15 @@ impl Postgres {
     async fn starts_by_itself(&self, until: Until) -> Result<Option<(String, String)>, String> {
         match (&self.run_by, &self.container) {
             (RunBy::Systemd { unit }, _) => {
-                let show = Run::new("systemctl")
-                    .arg("show")
-                    .arg("--property=UnitFileState")
-                    .arg("--value")
-                    .arg("--")
-                    .arg(unit);
+                let show =
+                    Run::new("systemctl").arg("show").arg("--property=UnitFileState,ExecCondition").arg("--").arg(unit);
                 let shown = show.until(until).await.map_err(|e| holdfast_shared::error::Chain(&e).to_string())?;
-                let state = String::from_utf8_lossy(&shown.stdout).trim().to_owned();
-                // "generated", "static" and "disabled" start nothing at boot by themselves.
-                let starts = matches!(&*state, "enabled" | "enabled-runtime" | "alias");
-                Ok(starts.then(|| (format!("unit {unit} is {state}"), format!("systemctl disable {unit}"))))
+                Ok(starts_unasked(&String::from_utf8_lossy(&shown.stdout)).map(|state| {
+                    (
+                        format!("unit {unit} is {state}, and systemd asks for no lease"),
+                        "holdfast-helper units".to_owned(),
+                    )
+                }))
             }
             (RunBy::Container { name }, Some(container)) => {
                 let policy =
@@ -125,5 +123,30 @@ impl Postgres {
             }
             (RunBy::Container { .. }, None) | (RunBy::PgCtl { .. }, _) => Ok(None),
         }
+    }
+}
+
+/// The state of a unit that systemd starts at boot without asking for a lease, as `systemctl show` tells.
+fn starts_unasked(shown: &str) -> Option<String> {
+    let value = |key: &str| shown.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    let state = value("UnitFileState=");
+    // "generated", "static" and "disabled" start nothing at boot by themselves.
+    let starts = matches!(state, "enabled" | "enabled-runtime" | "alias");
+    (starts && !value("ExecCondition=").contains(" may-start ")).then(|| state.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_that_asks_for_a_lease_does_not_start_by_itself() {
+        let asks = "ExecCondition={ path=/usr/bin/holdfast-helper ; argv[]=/usr/bin/holdfast-helper may-start pg.service ; \
+                    ignore_errors=no }";
+        assert_eq!(starts_unasked("UnitFileState=enabled\nExecCondition=\n").as_deref(), Some("enabled"));
+        assert_eq!(starts_unasked("UnitFileState=enabled\n").as_deref(), Some("enabled"));
+        assert_eq!(starts_unasked(&format!("UnitFileState=enabled\n{asks}\n")), None);
+        assert_eq!(starts_unasked("UnitFileState=disabled\n"), None);
+        assert_eq!(starts_unasked(""), None);
     }
 }
